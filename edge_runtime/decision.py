@@ -1,0 +1,141 @@
+"""From the model's int8 outputs to probabilities, a decision and lesions: arithmetic only.
+
+Export fits the calibration with these very functions, so that what was measured on the workstation
+is what the device does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.bundle import LABELS, OperatingPoint, ScoreName
+from edge_runtime.preprocess import InputSpec, Placement
+
+Decision = Literal["urgent_review", "routine_review", "not_flagged", "unable"]
+FloatArray = npt.NDArray[np.float32]
+
+# A lesion smaller than this share of the network's input is a speck of the decoder.
+MIN_LESION_FRACTION = 0.0004
+
+
+def logits_from_cam(cam: FloatArray) -> FloatArray:
+    """Return class logits (..., 3) as the mean of class-activation maps (..., rows, columns, 3).
+
+    The mean is taken here, in float: an int8 logit has 256 levels, the mean of 49 int8 values has
+    thousands, and keeps the ranking of the float model.
+    """
+    return np.asarray(cam.mean(axis=(-3, -2), dtype=np.float32))
+
+
+def softmax(logits: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.float64]:
+    """Return probabilities over the last axis, float64, of logits divided by a temperature."""
+    scaled = logits.astype(np.float64) / temperature
+    exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True))
+
+
+def score(probabilities: npt.NDArray[np.float64], name: ScoreName) -> npt.NDArray[np.float64]:
+    """Return the score that an operating point cuts, from probabilities (..., 3)."""
+    if name == "malignant":
+        return np.asarray(probabilities[..., LABELS.index("malignant")])
+    return np.asarray(1.0 - probabilities[..., LABELS.index("no_tumour")])
+
+
+def decide(
+    probabilities: npt.NDArray[np.float64], points: Sequence[OperatingPoint]
+) -> tuple[Decision, tuple[str, ...]]:
+    """Return the most urgent action that any operating point triggers, and the points that did."""
+    reached = [p for p in points if float(score(probabilities, p.score)) >= p.threshold]
+    reasons = tuple(
+        f"{p.score} probability {float(score(probabilities, p.score)):.2f} is at or above "
+        f"{p.threshold:.2f} ({p.name})"
+        for p in reached
+    )
+    for action in ("urgent_review", "routine_review"):
+        if any(p.action == action for p in reached):
+            return action, reasons
+    return "not_flagged", ("no operating point was reached",)
+
+
+def prediction_set(
+    probabilities: npt.NDArray[np.float64], quantiles: dict[str, float]
+) -> tuple[str, ...]:
+    """Return the classes that class-conditional conformal prediction cannot exclude.
+
+    Vovk, "Conditional validity of inductive conformal predictors", 2013 (label-conditional).
+    """
+    return tuple(
+        label
+        for label, probability in zip(LABELS, probabilities, strict=True)
+        if 1.0 - float(probability) <= quantiles[label]
+    )
+
+
+def mask_probability(mask_logits: FloatArray) -> FloatArray:
+    """Return lesion probabilities 0..1, float32, of mask logits."""
+    return np.asarray(1.0 / (1.0 + np.exp(-mask_logits.astype(np.float32))), np.float32)
+
+
+def lesion_mask(probability: FloatArray, threshold: float) -> npt.NDArray[np.uint8]:
+    """Return 0 or 1 per cell of the mask head, without specks.
+
+    Parameters
+    ----------
+    probability
+        (rows, columns), lesion probability.
+    threshold
+        Cells at or above it are lesion.
+    """
+    marked = (probability >= threshold).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marked, connectivity=8)
+    smallest = MIN_LESION_FRACTION * marked.size
+    for component in range(1, count):
+        if stats[component, cv2.CC_STAT_AREA] < smallest:
+            marked[labels == component] = 0
+    return marked
+
+
+def lesions(
+    mask: npt.NDArray[np.uint8], probability: FloatArray, placement: Placement, spec: InputSpec
+) -> list[tuple[tuple[float, float, float, float], float, float]]:
+    """Return each lesion of a mask as (box, score, area fraction), best first.
+
+    The box is ``(x0, y0, x1, y1)`` in source pixels, the score the highest lesion probability in
+    it, the area fraction its share of the film.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    cell_y, cell_x = spec.height / mask.shape[0], spec.width / mask.shape[1]
+    film_area = placement.height * placement.width
+    found = []
+    for component in range(1, count):
+        left, top, width, height, area = (int(v) for v in stats[component])
+        box = placement.to_source_box(
+            (left * cell_x, top * cell_y, (left + width) * cell_x, (top + height) * cell_y)
+        )
+        peak = float(probability[labels == component].max())
+        found.append((box, peak, min(1.0, area * cell_x * cell_y / film_area)))
+    return sorted(found, key=lambda lesion: -lesion[1])
+
+
+def to_film(
+    mask: npt.NDArray[np.uint8], placement: Placement, spec: InputSpec
+) -> npt.NDArray[np.uint8]:
+    """Resample a mask of the network (rows, columns) to the film's own rows and columns."""
+    full = cv2.resize(mask, (spec.width, spec.height), interpolation=cv2.INTER_NEAREST)
+    inside = full[
+        placement.top : placement.top + placement.height,
+        placement.left : placement.left + placement.width,
+    ]
+    return np.asarray(
+        cv2.resize(
+            inside,
+            (placement.source_width, placement.source_height),
+            interpolation=cv2.INTER_NEAREST,
+        ),
+        np.uint8,
+    )

@@ -1,0 +1,53 @@
+"""What every delegate offers: a probe that says why not, and a loaded model that runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.bundle import ModelSpec
+
+Outputs = dict[str, npt.NDArray[np.int8]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Whether a delegate can be used here.
+
+    Attributes
+    ----------
+    reason
+        Why it is not available, as one sentence; empty where it is.
+    degraded
+        What is slower or weaker than it should be, as one sentence; empty where nothing is.
+    """
+
+    available: bool
+    version: str = ""
+    reason: str = ""
+    degraded: str = ""
+
+
+class LoadedModel(Protocol):
+    """A model on a delegate."""
+
+    def run(self, tensor: npt.NDArray[np.int8]) -> Outputs:
+        """Run one film: int8 (1, height, width, 1) in, each head's int8 tensor out."""
+        ...
+
+
+class Delegate(Protocol):
+    """A plug-in: one file of this folder."""
+
+    name: str
+
+    def probe(self) -> Probe:
+        """Say, without loading a model, whether this delegate can be used."""
+        ...
+
+    def load(self, model: bytes, spec: ModelSpec, threads: int) -> LoadedModel:
+        """Prepare a model; raise DelegateError where the runtime refuses it."""
+        ...

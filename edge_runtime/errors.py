@@ -1,0 +1,79 @@
+"""Every error that a user of osteoedge can meet, as one tree.
+
+Each error says what happened, to which file, and what to do next, in one line. The command line
+prints that line and never a traceback; see :mod:`edge_runtime.cli` for the exit codes.
+"""
+
+from __future__ import annotations
+
+
+class OsteoedgeError(Exception):
+    """Base of the tree.
+
+    Parameters
+    ----------
+    what
+        What happened, without the file name.
+    remedy
+        What the reader should do next, as an imperative sentence.
+    source
+        The file, member or key that it happened to, where there is one.
+    """
+
+    def __init__(self, what: str, remedy: str, source: str | None = None) -> None:
+        self.what = what
+        self.remedy = remedy
+        self.source = source
+        super().__init__(what, remedy, source)
+
+    def __str__(self) -> str:
+        where = f"{self.source}: " if self.source else ""
+        return " ".join(f"{where}{self.what}. {self.remedy}.".split())
+
+
+class RadiographError(OsteoedgeError):
+    """One film cannot be screened; the rest of the batch can."""
+
+
+class NotARadiographError(RadiographError):
+    """The file is no image that osteoedge knows, or holds no pixels."""
+
+
+class UnsupportedRadiographError(RadiographError):
+    """A sound file of a kind that is not screened: colour, multi-frame, another modality."""
+
+
+class CorruptRadiographError(RadiographError):
+    """The file is damaged: truncated, undecodable, or its header contradicts its pixels."""
+
+
+class TransferSyntaxError(RadiographError):
+    """The pixels are coded in a way that no installed decoder reads."""
+
+
+class BundleError(OsteoedgeError):
+    """The bundle is not one, is damaged, or is not for this device."""
+
+
+class DelegateError(OsteoedgeError):
+    """No delegate, or not the one asked for, can run the bundle here."""
+
+
+class DatasetError(OsteoedgeError):
+    """A dataset folder does not follow the layout."""
+
+
+class ConfigError(OsteoedgeError):
+    """A configuration file or option holds a key or value that is not understood."""
+
+
+class RunError(OsteoedgeError):
+    """A training run folder is missing, unfinished or of another version."""
+
+
+class GateError(OsteoedgeError):
+    """An export or comparison did not meet its stated bounds. Exit code 3."""
+
+
+class MissingExtraError(OsteoedgeError):
+    """A verb needs packages that this installation does not have."""

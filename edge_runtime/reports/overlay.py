@@ -1,0 +1,103 @@
+"""A picture of a screening: the film, what was marked, and what it means, for people who look."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.decision import Decision, to_film
+from edge_runtime.preprocess import InputSpec, place
+from edge_runtime.radiograph import Radiograph
+from edge_runtime.screener import Screening
+
+LONG_SIDE = 1024
+# Okabe and Ito's palette, told apart by colour-blind readers; OpenCV wants blue, green, red.
+_ORANGE, _SKY, _GREY, _WHITE = (0, 159, 230), (233, 180, 86), (170, 170, 170), (255, 255, 255)
+_BAND = (32, 26, 22)
+_HEADLINE: dict[Decision, tuple[str, tuple[int, int, int]]] = {
+    "urgent_review": ("URGENT REVIEW: a radiologist should look now", _ORANGE),
+    "routine_review": ("ROUTINE REVIEW: a radiologist should look", _SKY),
+    "not_flagged": ("NOT FLAGGED by the bone-tumour check", _WHITE),
+    "unable": ("UNABLE TO CHECK: a person must look", _ORANGE),
+}
+_FONT = cv2.FONT_HERSHEY_DUPLEX
+
+Picture = npt.NDArray[np.uint8]
+
+
+def overlay_png(radiograph: Radiograph, screening: Screening, spec: InputSpec) -> bytes:
+    """Return a PNG, long side about 1,024 pixels, of the film with a band of words above it."""
+    picture, scale = _film(radiograph)
+    if screening.mask is not None and screening.mask.any():
+        film_shape = (radiograph.display.shape[0], radiograph.display.shape[1])
+        mask = to_film(screening.mask, place(film_shape, spec), spec)
+        _draw_mask(picture, mask)
+    for lesion in screening.lesions:
+        x0, y0, x1, y1 = (round(value * scale) for value in lesion.box)
+        cv2.rectangle(picture, (x0, y0), (x1, y1), _ORANGE, 2, cv2.LINE_AA)
+        _write(picture, f"{lesion.score:.2f}", (x0, max(y0 - 6, 14)), 0.5, _ORANGE)
+    lines = _words(screening)
+    framed = np.vstack([_band(picture.shape[1], lines), picture])
+    encoded, png = cv2.imencode(".png", framed)
+    if not encoded:
+        raise RuntimeError("OpenCV could not encode a PNG")
+    return png.tobytes()
+
+
+def _film(radiograph: Radiograph) -> tuple[Picture, float]:
+    display = radiograph.display
+    if display.dtype == np.uint16:
+        display = (display >> 8).astype(np.uint8)
+    rows, columns = display.shape
+    scale = LONG_SIDE / max(rows, columns)
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize(display, size, interpolation=interpolation)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_GRAY2BGR), np.uint8), scale
+
+
+def _draw_mask(picture: Picture, mask: npt.NDArray[np.uint8]) -> None:
+    """Outline the mask: a filled one would hide the very texture that must be judged."""
+    small = cv2.resize(mask * 255, (picture.shape[1], picture.shape[0]))
+    smooth = cv2.GaussianBlur(small, (0, 0), 4) > 127
+    contours, _ = cv2.findContours(
+        smooth.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    cv2.drawContours(picture, contours, -1, _SKY, 2, cv2.LINE_AA)
+
+
+def _words(screening: Screening) -> list[tuple[str, float, tuple[int, int, int]]]:
+    headline, colour = _HEADLINE[screening.decision]
+    lines = [(headline, 0.8, colour)]
+    if screening.decision == "unable":
+        lines += [(reason, 0.5, _WHITE) for reason in screening.reasons]
+    elif screening.probabilities is not None:
+        shown = (
+            f"tumour {screening.tumour_probability:.2f}   "
+            f"malignant {screening.probabilities['malignant']:.2f}"
+        )
+        lines.append((shown, 0.5, _WHITE))
+    lines.append((f"{screening.notice}. Research software, not a medical device.", 0.5, _GREY))
+    if screening.synthetic:
+        lines.append(("SYNTHETIC: the model learned from drawings, not patients", 0.5, _ORANGE))
+    lines += [(f"Degraded: {what}", 0.45, _ORANGE) for what in screening.degraded]
+    return lines
+
+
+def _band(width: int, lines: list[tuple[str, float, tuple[int, int, int]]]) -> Picture:
+    """Return the band above the film, its text shrunk where the film is narrow."""
+    band = np.full((16 + sum(round(14 + 22 * size) for _, size, _ in lines), width, 3), _BAND)
+    band = band.astype(np.uint8)
+    baseline = 4
+    for text, size, colour in lines:
+        baseline += round(14 + 22 * size)
+        wide = cv2.getTextSize(text, _FONT, size, 1)[0][0]
+        _write(band, text, (12, baseline - 4), size * min(1.0, (width - 24) / wide), colour)
+    return band
+
+
+def _write(
+    picture: Picture, text: str, origin: tuple[int, int], size: float, colour: tuple[int, int, int]
+) -> None:
+    cv2.putText(picture, text, origin, _FONT, size, colour, 1, cv2.LINE_AA)

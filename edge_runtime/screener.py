@@ -1,0 +1,259 @@
+"""Screen radiographs with a bundle."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+import edge_runtime
+from edge_runtime import decision
+from edge_runtime.bundle import LABELS, ModelBundle, OperatingPoint, Purpose
+from edge_runtime.delegates import Outputs, choose
+from edge_runtime.errors import DelegateError
+from edge_runtime.preprocess import quantize_input, to_network_pixels
+from edge_runtime.quality import QualityFinding, check_quality
+from edge_runtime.radiograph import Radiograph
+
+STANDING_SENTENCE = "Bone-tumour check only, not a normal report"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Part):
+    """Which film was screened."""
+
+    file: str
+    sha256: str
+    sop_instance_uid: str | None
+    study_instance_uid: str | None
+
+
+class Lesion(_Part):
+    """One marked area."""
+
+    box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in source pixels")
+    score: float = Field(description="highest lesion probability inside")
+    area_fraction: float = Field(description="share of the film")
+
+
+class Context(_Part):
+    """Facts beside the pixels: what the model used, and what the film did not say."""
+
+    used: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class DelegateUse(_Part):
+    """What ran the model, and why the others did not."""
+
+    name: str
+    version: str
+    threads: int
+    rejected: dict[str, str]
+
+
+class BundleUse(_Part):
+    """Which bundle made the result."""
+
+    name: str
+    version: str
+    sha256: str
+    purpose: Purpose
+    data_licence: str
+
+
+class OutOfDistribution(_Part):
+    """Whether the film looks like those that the model knows."""
+
+    status: Literal["not_assessed"]
+    reason: str
+
+
+class Screening(BaseModel):
+    """The result for one radiograph: the JSON document `osteoedge.screening/1`.
+
+    `mask` is not part of the document: uint8 0 or 1, shape of the network's mask head, the lesion
+    area that the result shows; `mask_probability` float32, the same shape. Both are None where the
+    film could not be screened.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    schema_: Literal["osteoedge.screening/1"] = Field("osteoedge.screening/1", alias="schema")
+    notice: str
+    synthetic: bool
+    source: Source
+    decision: decision.Decision
+    reasons: tuple[str, ...]
+    probabilities: dict[str, float] | None
+    tumour_probability: float | None
+    prediction_set: tuple[str, ...] | None
+    operating_points: tuple[OperatingPoint, ...]
+    lesions: tuple[Lesion, ...]
+    quality: tuple[QualityFinding, ...]
+    out_of_distribution: OutOfDistribution
+    context: Context
+    notes: tuple[str, ...]
+    delegate: DelegateUse
+    degraded: tuple[str, ...]
+    bundle: BundleUse
+    software: str
+    timings_ms: dict[str, float]
+    mask: Annotated[npt.NDArray[np.uint8] | None, Field(exclude=True, repr=False)] = None
+    mask_probability: Annotated[npt.NDArray[np.float32] | None, Field(exclude=True, repr=False)] = (
+        None
+    )
+
+
+class Screener:
+    """A bundle on a delegate, its golden vectors replayed.
+
+    Parameters
+    ----------
+    bundle
+        From :func:`edge_runtime.bundle.load_bundle`.
+    delegate
+        ``auto`` or the name of one.
+    threads
+        For the CPU.
+
+    Raises
+    ------
+    DelegateError
+        No delegate runs the bundle, or it does not reproduce the golden vectors.
+    """
+
+    def __init__(self, bundle: ModelBundle, delegate: str = "auto", threads: int = 1) -> None:
+        chosen, probe, rejected = choose(delegate)
+        self.bundle = bundle
+        self._model = chosen.load(bundle.model, bundle.manifest.model, threads)
+        self._delegate = DelegateUse(
+            name=chosen.name, version=probe.version, threads=threads, rejected=rejected
+        )
+        self.degraded: tuple[str, ...] = (probe.degraded,) if probe.degraded else ()
+        self._replay_golden_vectors()
+
+    def infer(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
+        """Run the model on network pixels: uint8 (height, width) in, int8 per head out."""
+        return self._model.run(self.quantize(pixels))
+
+    def quantize(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        """Return the model's input tensor, int8 (1, height, width, 1), of network pixels."""
+        tensor = self.bundle.manifest.model.input
+        return quantize_input(
+            pixels, self.bundle.manifest.input_spec, tensor.scale, tensor.zero_point
+        )
+
+    def screen(self, radiograph: Radiograph) -> Screening:
+        """Screen one radiograph.
+
+        Every readable film gets probabilities, also one that is `unable`: a person must look at
+        it, and the figures are still wanted for evaluation.
+        """
+        manifest = self.bundle.manifest
+        spec, calibration = manifest.input_spec, manifest.calibration
+        start = time.perf_counter()
+        pixels, placement = to_network_pixels(radiograph.display, spec)
+        tensor = self.quantize(pixels)
+        preprocessed = time.perf_counter()
+        outputs = self._model.run(tensor)
+        invoked = time.perf_counter()
+
+        real = {head: t.dequantize(outputs[head])[0] for head, t in manifest.model.outputs.items()}
+        probabilities = decision.softmax(
+            decision.logits_from_cam(real["cam"]), calibration.temperature
+        )
+        findings = check_quality(pixels, placement)
+        verdict, reasons = decision.decide(probabilities, calibration.operating_points)
+        if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
+            verdict, reasons = "unable", refusals
+        lesion_probability = decision.mask_probability(real["mask"][:, :, 0])
+        mask = decision.lesion_mask(lesion_probability, calibration.mask_threshold)
+        if verdict in {"not_flagged", "unable"}:
+            # A box on a film that is not flagged would say two things at once.
+            mask = np.zeros_like(mask)
+        marked = decision.lesions(mask, lesion_probability, placement, spec)
+        finished = time.perf_counter()
+        timings = {
+            **radiograph.timings_ms,
+            "preprocess": (preprocessed - start) * 1e3,
+            "invoke": (invoked - preprocessed) * 1e3,
+            "postprocess": (finished - invoked) * 1e3,
+        }
+        return Screening(
+            notice=STANDING_SENTENCE,
+            synthetic=manifest.purpose == "demo",
+            source=Source(
+                file=radiograph.source,
+                sha256=radiograph.sha256,
+                sop_instance_uid=radiograph.sop_instance_uid,
+                study_instance_uid=radiograph.study_instance_uid,
+            ),
+            decision=verdict,
+            reasons=reasons,
+            probabilities={
+                label: round(float(p), 6) for label, p in zip(LABELS, probabilities, strict=True)
+            },
+            tumour_probability=round(float(decision.score(probabilities, "tumour")), 6),
+            prediction_set=decision.prediction_set(probabilities, calibration.conformal_quantiles),
+            operating_points=calibration.operating_points,
+            lesions=tuple(
+                Lesion(
+                    box=(round(b[0], 1), round(b[1], 1), round(b[2], 1), round(b[3], 1)),
+                    score=round(peak, 4),
+                    area_fraction=round(area, 6),
+                )
+                for b, peak, area in marked
+            ),
+            quality=findings,
+            out_of_distribution=OutOfDistribution(
+                status="not_assessed", reason="the bundle holds no reference of familiar films"
+            ),
+            context=_context(radiograph),
+            notes=radiograph.notes,
+            delegate=self._delegate,
+            degraded=self.degraded,
+            bundle=BundleUse(
+                name=manifest.name,
+                version=manifest.version,
+                sha256=self.bundle.sha256,
+                purpose=manifest.purpose,
+                data_licence=manifest.provenance.licence,
+            ),
+            software=f"osteoedge {edge_runtime.__version__}",
+            timings_ms={
+                **{stage: round(ms, 3) for stage, ms in timings.items()},
+                "total": round(sum(timings.values()), 3),
+            },
+            mask=mask,
+            mask_probability=lesion_probability,
+        )
+
+    def _replay_golden_vectors(self) -> None:
+        """Refuse a delegate that computes something else than the exporter's reference did."""
+        golden, limits = self.bundle.golden, self.bundle.manifest.golden
+        for number, pixels in enumerate(golden.pixels):
+            for head, output in self.infer(pixels).items():
+                steps = np.abs(
+                    output[0].astype(np.int32) - golden.outputs[head][number].astype(np.int32)
+                )
+                if steps.max() > limits.max_steps or steps.mean() > limits.mean_steps:
+                    raise DelegateError(
+                        f"delegate {self._delegate.name} ({self._delegate.version}) does not "
+                        f"reproduce golden vector {number}: head {head} is off by up to "
+                        f"{steps.max()} and on average {steps.mean():.2f} steps",
+                        "Do not serve with it; choose another delegate or another runtime version",
+                        self.bundle.file,
+                    )
+
+
+def _context(radiograph: Radiograph) -> Context:
+    facts = {"age": radiograph.age_years, "sex": radiograph.sex, "region": radiograph.body_part}
+    # No bundle of this version takes context: whatever the film says is left unused.
+    return Context(used=(), missing=tuple(name for name, value in facts.items() if value is None))
