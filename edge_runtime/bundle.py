@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -155,7 +156,7 @@ class GoldenVectors:
     """Network pixels (n, height, width) uint8, and each head's int8 output (n, ...)."""
 
     pixels: npt.NDArray[np.uint8]
-    outputs: dict[str, npt.NDArray[np.int8]]
+    outputs: Mapping[str, npt.NDArray[np.int8]]
 
     def to_npz(self) -> bytes:
         """Return the bytes of a golden.npz without a clock in them."""

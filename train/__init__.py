@@ -4,4 +4,4 @@ import os
 
 # tensorflow-model-optimization knows only Keras 2, and TensorFlow reads this once, at import.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,0 +1,204 @@
+"""What is decided on the file that ships: temperature, thresholds, prediction sets.
+
+Everything is fitted on the int8 file's own outputs, computed by the device's code, on films that
+neither trained the network nor chose it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest
+
+from edge_runtime import decision
+from edge_runtime.bundle import (
+    LABELS,
+    Action,
+    Calibration,
+    Interval,
+    ModelSpec,
+    OperatingPoint,
+    ScoreName,
+)
+from edge_runtime.delegates.base import LoadedModel
+from edge_runtime.errors import GateError
+from edge_runtime.preprocess import InputSpec, quantize_input
+from train.config import ExportConfig
+
+# Odds beyond this are not supported by any calibration set of this size.
+_TEMPERATURES = (0.05, 20.0)
+_MASK_THRESHOLDS = np.linspace(0.1, 0.9, 17)
+
+Int8 = npt.NDArray[np.int8]
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DeviceOutputs:
+    """int8 outputs of the file on n films: cam (n, h, w, 3) and mask (n, h, w, 1)."""
+
+    stored: dict[Literal["cam", "mask"], Int8]
+    spec: ModelSpec
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Return class logits (n, 3), float32."""
+        return decision.logits_from_cam(self.spec.outputs["cam"].dequantize(self.stored["cam"]))
+
+    def mask_probability(self) -> npt.NDArray[np.float32]:
+        """Return lesion probabilities (n, h, w), float32."""
+        real = self.spec.outputs["mask"].dequantize(self.stored["mask"])
+        return decision.mask_probability(real[..., 0])
+
+
+def run_films(
+    model: LoadedModel, spec: ModelSpec, input_spec: InputSpec, pixels: npt.NDArray[np.uint8]
+) -> DeviceOutputs:
+    """Run network pixels (n, height, width) uint8 through a loaded model, one by one."""
+    stored: dict[str, list[Int8]] = {head: [] for head in spec.outputs}
+    for film in pixels:
+        tensor = quantize_input(film, input_spec, spec.input.scale, spec.input.zero_point)
+        for head, output in model.run(tensor).items():
+            stored[head].append(output[0])
+    return DeviceOutputs({head: np.stack(stored[head]) for head in spec.outputs}, spec)
+
+
+def require_levels(outputs: DeviceOutputs, minimum: int) -> dict[str, int]:
+    """Return how many of the 256 int8 levels each head uses.
+
+    Raises
+    ------
+    GateError
+        Fewer than ``minimum``: the head's scores would be steps, not a ranking.
+    """
+    levels: dict[str, int] = {h: len(np.unique(stored)) for h, stored in outputs.stored.items()}
+    for head, used in levels.items():
+        if used < minimum:
+            raise GateError(
+                f"head {head} uses only {used} of 256 int8 levels on the calibration films",
+                f"Train longer or with more films; at least {minimum} are needed "
+                "(export.min_levels)",
+            )
+    return levels
+
+
+def calibrate(
+    outputs: DeviceOutputs,
+    labels: npt.NDArray[np.int32],
+    masks: npt.NDArray[np.uint8],
+    patients: int,
+    config: ExportConfig,
+) -> Calibration:
+    """Fit everything that the manifest's calibration holds.
+
+    Parameters
+    ----------
+    labels
+        (n,), 0..2, all known.
+    masks
+        (n, height, width), lesion coverage 0..255 at the network's size.
+    """
+    logits = outputs.logits()
+    temperature = fit_temperature(logits, labels)
+    probabilities = decision.softmax(logits, temperature)
+    tumour, malignant = labels > 0, labels == LABELS.index("malignant")
+    points = (
+        operating_point(
+            "malignant", "malignant", "urgent_review", config.malignant_sensitivity,
+            probabilities, malignant,
+        ),
+        operating_point(
+            "tumour", "tumour", "routine_review", config.tumour_sensitivity, probabilities, tumour
+        ),
+    )  # fmt: skip
+    return Calibration(
+        films=len(labels),
+        patients=patients,
+        temperature=temperature,
+        mask_threshold=fit_mask_threshold(outputs.mask_probability()[tumour], masks[tumour]),
+        operating_points=points,
+        conformal_alpha=config.conformal_alpha,
+        conformal_quantiles={
+            label: conformal_quantile(1.0 - probabilities[labels == k, k], config.conformal_alpha)
+            for k, label in enumerate(LABELS)
+        },
+    )
+
+
+def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
+    """Return the temperature that minimises the negative log-likelihood.
+
+    Guo et al., "On calibration of modern neural networks", ICML 2017.
+    """
+    rows = np.arange(len(labels))
+
+    def nll(log_temperature: float) -> float:
+        probabilities = decision.softmax(logits, float(np.exp(log_temperature)))
+        return float(-np.log(np.maximum(probabilities[rows, labels], 1e-12)).mean())
+
+    low, high = np.log(_TEMPERATURES)
+    return float(np.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
+
+
+def operating_point(
+    name: str,
+    score: ScoreName,
+    action: Action,
+    target: float,
+    probabilities: Doubles,
+    positive: npt.NDArray[np.bool_],
+) -> OperatingPoint:
+    """Return the highest threshold at which at least ``target`` of the positives are found.
+
+    Intervals are Clopper and Pearson's, at the films' level; they hold for films like these.
+    """
+    scores = decision.score(probabilities, score)
+    ranked = np.sort(scores[positive])
+    missed = int(np.floor((1.0 - target) * len(ranked) + 1e-9))
+    # A little below the score itself: a manifest is text, and must not lose the film to rounding.
+    threshold = float(np.floor(ranked[missed] * 1e6) / 1e6)
+    reached = scores >= threshold
+    return OperatingPoint(
+        name=name,
+        score=score,
+        action=action,
+        threshold=threshold,
+        target=f"sensitivity at least {target:.2f}",
+        positives=int(positive.sum()),
+        negatives=int((~positive).sum()),
+        sensitivity=_share(int((reached & positive).sum()), int(positive.sum())),
+        specificity=_share(int((~reached & ~positive).sum()), int((~positive).sum())),
+    )
+
+
+def conformal_quantile(nonconformity: Doubles, alpha: float) -> float:
+    """Return the finite-sample quantile of split conformal prediction for one class.
+
+    With too few films for ``alpha`` the class can never be excluded, which is 1.
+    """
+    rank = int(np.ceil((len(nonconformity) + 1) * (1.0 - alpha)))
+    return 1.0 if rank > len(nonconformity) else float(np.sort(nonconformity)[rank - 1])
+
+
+def fit_mask_threshold(probability: npt.NDArray[np.float32], masks: npt.NDArray[np.uint8]) -> float:
+    """Return the lesion probability at which the marked area fits tumours best (mean Dice)."""
+    rows, columns = masks.shape[1] // probability.shape[1], masks.shape[2] // probability.shape[2]
+    reference = masks > 127
+    reference_area = reference.sum(axis=(1, 2))
+
+    def mean_dice(threshold: float) -> float:
+        dice = []
+        for film, truth, area in zip(probability, reference, reference_area, strict=True):
+            marked = decision.lesion_mask(film, threshold).repeat(rows, 0).repeat(columns, 1)
+            dice.append(2.0 * (marked & truth).sum() / max(int(marked.sum() + area), 1))
+        return float(np.mean(dice))
+
+    return float(max(_MASK_THRESHOLDS, key=mean_dice))
+
+
+def _share(hits: int, of: int) -> Interval:
+    interval = binomtest(hits, of).proportion_ci(0.95)
+    return Interval(value=hits / of, low=float(interval.low), high=float(interval.high))

@@ -1,0 +1,50 @@
+"""The verb `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run of 'osteoedge train'.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write, NAME.osteo.")],
+) -> None:
+    """Export a run to int8 TFLite, calibrated on the file itself, as a model bundle.
+
+    Stops with exit code 3 where the int8 file lost more than the recipe allows.
+
+    Example: `osteoedge export runs/phantom --out phantom.osteo`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from export.pack import export_run
+    from train.run import load_run
+
+    loaded = load_run(run)
+    with Console(stderr=True).status("export") as status:
+        result = export_run(loaded, out, lambda step: status.update(f"export: {step}"))
+    manifest = result.manifest
+    calibration = manifest.calibration
+    table = Table(title=f"{out} ({manifest.purpose})", title_justify="left", show_header=False)
+    table.add_row("size", f"{result.bytes / 1e6:.2f} MB")
+    for name in ("float", "qat", "int8"):
+        table.add_row(f"macro AUC, {name}", f"{result.auc[name]:.4f}")
+    table.add_row("calibration films", f"{calibration.films} of {calibration.patients} patients")
+    table.add_row("temperature", f"{calibration.temperature:.3f}")
+    table.add_row("int8 levels used", ", ".join(f"{k} {v}" for k, v in result.levels.items()))
+    for point in calibration.operating_points:
+        table.add_row(
+            f"{point.name} -> {point.action}",
+            f"{point.score} >= {point.threshold:.3f}: sensitivity {point.sensitivity.value:.2f} "
+            f"({point.sensitivity.low:.2f}-{point.sensitivity.high:.2f}), "
+            f"specificity {point.specificity.value:.2f} "
+            f"({point.specificity.low:.2f}-{point.specificity.high:.2f})",
+        )
+    table.add_row("data licence", manifest.provenance.licence)
+    Console().print(table)
+    typer.echo(f"Next: osteoedge screen FILES --bundle {out} --out results")
+    typer.echo(f"      osteoedge evaluate {out} DATASET --out report")

@@ -1,0 +1,91 @@
+"""Trained network -> int8 TFLite file, and what the file says of itself."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from ai_edge_litert.interpreter import Interpreter
+
+from edge_runtime.bundle import ModelSpec, TensorSpec
+from edge_runtime.errors import GateError
+from edge_runtime.preprocess import InputSpec
+
+# What an int8 graph may hold: int8 values, int32 biases and shapes, int64 indices of some ops.
+_INTEGER = (np.int8, np.int32, np.int64)
+
+
+def to_int8(model: tf_keras.Model, spec: InputSpec) -> bytes:
+    """Convert a quantization-aware network.
+
+    Batch 1 and static shapes: `from_keras_model` would leave the batch open, and no accelerator
+    takes that. A quantization-aware network brings its ranges along, so no representative films
+    are needed.
+    """
+    signature = tf.TensorSpec((1, spec.height, spec.width, 1), tf.float32, name="film")
+
+    @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]
+    def serve(film: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model(film, training=False)  # type: ignore[no-any-return]
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(model, folder, signatures={"serving_default": serve})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        return bytes(converter.convert())
+
+
+def describe(model: bytes, backbone: str, sha256: str) -> ModelSpec:
+    """Read a TFLite file's tensors.
+
+    Raises
+    ------
+    GateError
+        A tensor that is not an integer, a dynamic shape, or not exactly the heads that are known:
+        such a file would run in float somewhere, or not at all on an accelerator.
+    """
+    interpreter = Interpreter(model_content=model)
+    interpreter.allocate_tensors()
+    for tensor in interpreter.get_tensor_details():
+        if tensor["dtype"] not in _INTEGER:
+            raise GateError(
+                f"tensor {tensor['name']} of the converted model is {tensor['dtype'].__name__}",
+                "Make every layer quantizable: a float island runs on no accelerator",
+            )
+        if -1 in tensor["shape_signature"]:
+            raise GateError(
+                f"tensor {tensor['name']} of the converted model has a dynamic shape",
+                "Convert from a batch-1 function",
+            )
+    runner = interpreter.get_signature_runner()
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    heads = {
+        head: _tensor(details, outputs) for head, details in runner.get_output_details().items()
+    }
+    if set(heads) != {"cam", "mask"} or len(outputs) != len(heads):
+        raise GateError(
+            f"the converted model has the outputs {', '.join(sorted(heads))}",
+            "One output tensor per head is needed: cam and mask",
+        )
+    return ModelSpec(
+        sha256=sha256,
+        backbone=backbone,
+        input=_tensor(inputs[0], inputs),
+        outputs={"cam": heads["cam"], "mask": heads["mask"]},
+    )
+
+
+def _tensor(details: dict[str, object], among: list[dict[str, object]]) -> TensorSpec:
+    index = next(i for i, found in enumerate(among) if found["index"] == details["index"])
+    found = among[index]
+    scale, zero_point = found["quantization"]  # type: ignore[misc]
+    return TensorSpec(
+        index=index,
+        shape=tuple(int(side) for side in found["shape"]),  # type: ignore[attr-defined]
+        scale=float(scale),  # type: ignore[has-type]
+        zero_point=int(zero_point),  # type: ignore[has-type]
+    )

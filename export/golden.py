@@ -1,0 +1,35 @@
+"""Golden vectors: films that every delegate must answer as the exporter's reference did.
+
+They are drawn, never taken from the training data: a bundle must not carry patients' pixels.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.bundle import GoldenVectors, ModelSpec
+from edge_runtime.delegates.base import LoadedModel
+from edge_runtime.preprocess import InputSpec, to_network_pixels
+from edge_runtime.radiograph import read_radiograph
+from export.calibrate import run_films
+from train.dataset.phantom import generate
+
+VECTORS = 6
+# In output steps. Seen between runtimes on the CPU: up to 6 for cam, 14 for mask.
+MAX_STEPS, MEAN_STEPS = 24.0, 2.0
+_SEED = 20_260_101
+
+
+def make_golden(model: LoadedModel, spec: ModelSpec, input_spec: InputSpec) -> GoldenVectors:
+    """Draw films, run them on the reference delegate and keep both."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder), VECTORS, _SEED)
+        files = sorted((Path(folder) / "images").iterdir())
+        pixels = np.stack(
+            [to_network_pixels(read_radiograph(file).display, input_spec)[0] for file in files]
+        )
+    outputs = run_films(model, spec, input_spec, pixels)
+    return GoldenVectors(pixels=pixels, outputs=dict(outputs.stored))

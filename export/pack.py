@@ -1,0 +1,141 @@
+"""Export a run: convert, compare with float, calibrate on the file, and write the bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime import decision
+from edge_runtime.bundle import (
+    GoldenSpec,
+    Manifest,
+    Provenance,
+    write_bundle,
+)
+from edge_runtime.delegates.cpu import CpuDelegate
+from edge_runtime.errors import GateError
+from export.calibrate import calibrate, require_levels, run_films
+from export.convert import describe, to_int8
+from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
+from train.evaluate.metrics import macro_auc
+from train.fit import film_set, float_model, predict, qat_model
+from train.run import Run
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export measured.
+
+    Attributes
+    ----------
+    auc
+        Macro AUC on the calibration films: `float` and `qat` by Keras, `int8` by the device.
+    levels
+        int8 levels that each head uses.
+    """
+
+    manifest: Manifest
+    auc: dict[str, float]
+    levels: dict[str, int]
+    bytes: int
+
+
+def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
+    """Export a run to a bundle.
+
+    Parameters
+    ----------
+    out
+        The bundle's path; its stem is the bundle's name.
+    say
+        Called with each step's name as it begins.
+
+    Raises
+    ------
+    RunError
+        The run is not finished, or its dataset is gone.
+    GateError
+        The file has a float island, a head with too few levels, or lost too much AUC.
+    """
+    recipe = run.recipe
+    say("open the run's calibration films")
+    dataset = run.dataset()
+    films = film_set(run, dataset, run.cache(dataset), "calibration")
+    known = films.labels >= 0
+    rows, labels = films.rows[known], films.labels[known]
+
+    say("convert to int8")
+    quantized = qat_model(run)
+    model = to_int8(quantized, recipe.input)
+    spec = describe(model, recipe.model.backbone, _sha256(model))
+
+    say("run the int8 file on the calibration films")
+    loaded = CpuDelegate().load(model, spec, threads=2)
+    outputs = run_films(loaded, spec, recipe.input, films.cache.pixels[rows])
+    levels = require_levels(outputs, recipe.export.min_levels)
+
+    say("compare with Keras")
+    auc = {"int8": macro_auc(labels, decision.softmax(outputs.logits(), 1.0))}
+    for name, network in (("float", float_model(run)), ("qat", quantized)):
+        logits = predict(network, films)["cam"].mean(axis=(1, 2))[known]
+        auc[name] = macro_auc(labels, decision.softmax(logits, 1.0))
+    if auc["float"] - auc["int8"] > recipe.export.max_auc_drop:
+        raise GateError(
+            f"int8 has macro AUC {auc['int8']:.4f} on {len(labels)} calibration films, "
+            f"float {auc['float']:.4f}: more than {recipe.export.max_auc_drop} is lost",
+            "Train longer quantization-aware (qat.epochs, qat.calibration_batches)",
+            str(run.folder),
+        )
+
+    say("fit temperature and operating points")
+    patients = dataset.films["patient_id"].iloc[rows].nunique()
+    calibration = calibrate(
+        outputs, labels, np.asarray(films.cache.masks[rows]), patients, recipe.export
+    )
+
+    say("draw and record the golden vectors")
+    golden = make_golden(loaded, spec, recipe.input)
+    manifest = Manifest(
+        name=out.stem,
+        version=f"{spec.sha256[:12]}",
+        purpose="demo" if run.card.synthetic else "research",
+        input_spec=recipe.input,
+        input_spec_sha256=recipe.input.sha256(),
+        model=spec,
+        calibration=calibration,
+        golden=GoldenSpec(
+            sha256=_sha256(golden.to_npz()),
+            vectors=len(golden.pixels),
+            max_steps=MAX_STEPS,
+            mean_steps=MEAN_STEPS,
+        ),
+        provenance=_provenance(run),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bundle(out, manifest, model, golden)
+    return ExportResult(manifest=manifest, auc=auc, levels=levels, bytes=out.stat().st_size)
+
+
+def _provenance(run: Run) -> Provenance:
+    split = run.split()
+    trained = split[split["part"] == "train"]
+    return Provenance(
+        dataset=run.card.name,
+        source=run.card.source,
+        licence=run.card.licence,
+        may_ship_weights=run.card.may_ship_weights,
+        where=run.recipe.data.where or None,
+        train_films=len(trained),
+        train_patients=int(trained["patient_id"].nunique()),
+        split_sha256=run.split_sha256,
+        recipe_sha256=run.recipe.sha256(),
+        software=run.software,
+    )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

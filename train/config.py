@@ -1,0 +1,239 @@
+"""The recipe: one TOML file that says everything about a training run.
+
+Every key has a default and an explanation below; `train/recipes/default.toml` lists them all. A key
+that is not known is an error that names the nearest one that is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.preprocess import InputSpec
+
+RECIPES = Path(__file__).parent / "recipes"
+Backbone = Literal["efficientnet_lite0", "mobilenet_v2"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Which films, and how patients are shared out."""
+
+    where: str = Field("", description="train only on these films, e.g. 'centre == 1'")
+    validation: float = Field(
+        0.12, gt=0, lt=0.5, description="share of patients that choose the model"
+    )
+    calibration: float = Field(
+        0.18, gt=0, lt=0.5, description="share of patients kept for thresholds of the int8 file"
+    )
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    backbone: Backbone = Field("efficientnet_lite0", description="feature extractor")
+    alpha: float = Field(1.0, description="width of mobilenet_v2 (0.35, 0.5, 0.75, 1.0)")
+    weights: str = Field("imagenet", description="'imagenet', 'none', or a weights file")
+    dropout: float = Field(0.2, ge=0, lt=1, description="share of features dropped before cam")
+    mask_channels: int = Field(48, ge=8, le=256, description="width of the mask decoder")
+
+
+class AugmentConfig(_Section):
+    """Random changes of training films."""
+
+    flip_horizontal: float = Field(0.5, ge=0, le=1, description="share of films mirrored")
+    flip_vertical: float = Field(0.0, ge=0, le=1, description="share of films upside down")
+    rotation_degrees: float = Field(15.0, ge=0, le=180, description="largest rotation")
+    scale: float = Field(0.15, ge=0, lt=1, description="largest relative zoom, in and out")
+    shift: float = Field(0.06, ge=0, lt=0.5, description="largest shift, of the film's side")
+    gamma: float = Field(0.3, ge=0, description="largest relative change of gamma, both ways")
+    contrast: float = Field(0.2, ge=0, lt=1, description="largest relative change of contrast")
+    brightness: float = Field(0.1, ge=0, lt=1, description="largest change of brightness, of 1")
+    noise: float = Field(0.0, ge=0, lt=1, description="standard deviation of added noise, of 1")
+    inversion: float = Field(0.0, ge=0, le=1, description="share of films turned black for white")
+
+
+class LossConfig(_Section):
+    """What is minimised."""
+
+    class_balance: float = Field(
+        0.5, ge=0, le=1, description="class weights: frequency to the power -class_balance"
+    )
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of each label spread out")
+    mask_weight: float = Field(1.0, ge=0, description="weight of the mask loss")
+    dice_share: float = Field(0.3, ge=0, le=1, description="Dice share of the mask loss, rest BCE")
+
+
+class FloatConfig(_Section):
+    """The float phases: heads alone, then everything."""
+
+    batch: int = Field(32, ge=2, description="films per step")
+    warmup_epochs: int = Field(1, ge=0, description="epochs with the backbone frozen")
+    epochs: int = Field(12, ge=1, description="epochs of fine-tuning")
+    warmup_learning_rate: float = Field(2e-3, gt=0, description="while the backbone is frozen")
+    learning_rate: float = Field(5e-4, gt=0, description="peak of the cosine schedule")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's decoupled weight decay")
+
+
+class QatConfig(_Section):
+    """Quantization-aware training, with the float model as teacher."""
+
+    calibration_batches: int = Field(
+        20, ge=1, description="batches that set the activation ranges before the first step"
+    )
+    batch: int = Field(32, ge=2, description="films per step")
+    epochs: int = Field(2, ge=0, description="epochs; 0 keeps the calibrated float weights")
+    learning_rate: float = Field(2e-5, gt=0, description="peak of the cosine schedule")
+    distillation: float = Field(
+        0.8, ge=0, le=1, description="share of the loss that follows the teacher, rest labels"
+    )
+
+
+class ExportConfig(_Section):
+    """What export decides on the calibration films."""
+
+    tumour_sensitivity: float = Field(
+        0.90, gt=0, lt=1, description="aim of the routine_review point"
+    )
+    malignant_sensitivity: float = Field(
+        0.80, gt=0, lt=1, description="aim of the urgent_review point"
+    )
+    conformal_alpha: float = Field(0.10, gt=0, lt=1, description="miss rate of prediction sets")
+    max_auc_drop: float = Field(
+        0.01, ge=0, description="the export fails if int8 loses more macro AUC to Keras float"
+    )
+    min_levels: int = Field(
+        64, ge=2, le=256, description="the export fails if a head uses fewer int8 levels"
+    )
+
+
+class Recipe(_Section):
+    """A training run, in full."""
+
+    seed: int = Field(0, ge=0, lt=10_000, description="of the split, the order and augmentation")
+    data: DataConfig = DataConfig()
+    input: InputSpec = InputSpec()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    float_: FloatConfig = Field(FloatConfig(), alias="float")
+    qat: QatConfig = QatConfig()
+    export: ExportConfig = ExportConfig()
+
+    def to_json(self) -> str:
+        """Return every key with its value, as indented JSON."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+    def sha256(self) -> str:
+        """Return the hash that names the recipe."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply ``section.key=value`` overrides.
+
+    Parameters
+    ----------
+    path
+        A TOML file, the name of a recipe that comes with osteoedge, or None for the defaults.
+    overrides
+        Values are TOML; what is no TOML is taken as text.
+
+    Raises
+    ------
+    ConfigError
+        The file is absent or no TOML, a key is not known, or a value is not allowed.
+    """
+    values = _read(path) if path else {}
+    for override in overrides:
+        _apply(values, override)
+    name = str(path) if path else "--set"
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, name) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists() and (RECIPES / f"{path}.toml").exists():
+        path = RECIPES / f"{path}.toml"
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise ConfigError(
+            f"the recipe cannot be read ({error.strerror})",
+            f"Give a TOML file, or one of the recipes that come with osteoedge: {known}",
+            str(path),
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML ({error})", "Correct the recipe", str(path)) from None
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(
+            f"--set {override!r} is not key=value", "Write for example --set float.epochs=20"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {key}: {section} is no section", "See 'train/recipes'")
+    values[last] = value
+
+
+def _explain(error: ValidationError, name: str) -> ConfigError:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        return ConfigError(
+            f"{'.'.join(path)}: {first['msg']} (got {first['input']!r})", "Correct the value", name
+        )
+    section = _section(path[:-1])
+    known = [field.alias or key for key, field in section.model_fields.items()]
+    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
+    # A right key in the wrong section is as common as a wrong key.
+    elsewhere = [key for key in _every_key() if key.split(".")[-1] == path[-1]]
+    hint = (
+        f"Did you mean {'.'.join([*path[:-1], near[0]])}"
+        if near
+        else f"Did you mean {elsewhere[0]}"
+        if elsewhere
+        else f"Known keys here: {', '.join(known)}"
+    )
+    return ConfigError(f"no key is called {'.'.join(path)}", hint, name)
+
+
+def _section(path: Sequence[str]) -> type[BaseModel]:
+    section: type[BaseModel] = Recipe
+    for part in path:
+        for key, field in section.model_fields.items():
+            if (field.alias or key) == part:
+                candidates = [field.annotation, *get_args(field.annotation)]
+                section = next(c for c in candidates if isinstance(c, type))
+    return section
+
+
+def _every_key() -> list[str]:
+    return [
+        f"{field.alias or key}.{inner}"
+        for key, field in Recipe.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for inner in field.annotation.model_fields
+    ]

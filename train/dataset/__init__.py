@@ -1,0 +1,1 @@
+"""Radiographs on disk: layout, phantoms, splits and the input pipeline."""

@@ -1,0 +1,345 @@
+"""Train a run: heads, everything in float, then quantization-aware with the float model as teacher.
+
+Every epoch ends in a checkpoint. A run that was killed goes on at the epoch it was in, with the
+films in the same order; see :class:`_Phase`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras
+from rich.progress import Progress, TaskID
+from sklearn.metrics import roc_auc_score
+
+from edge_runtime.bundle import LABELS
+from edge_runtime.decision import softmax
+from edge_runtime.errors import RunError
+from train.config import Recipe
+from train.dataset.cache import FilmCache, build_cache
+from train.dataset.pipeline import FilmSet, evaluation_batches, training_batches
+from train.dataset.schema import Dataset, label_index
+from train.dataset.split import Part, split_patients, split_sha256
+from train.model.heads import build_model, is_backbone_layer
+from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
+from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
+from train.run import Run, create_run, load_run
+
+PREDICTION_BATCH = 64
+Loss = Callable[[Outputs, Batch], tf.Tensor]
+
+
+def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress) -> Run:
+    """Train, or go on with a run that was stopped.
+
+    Parameters
+    ----------
+    dataset
+        All its films; ``recipe.data.where`` chooses among them.
+    folder
+        The run folder, new or of a run with the same recipe and dataset.
+
+    Raises
+    ------
+    RunError
+        The folder holds another run.
+    """
+    tf_keras.utils.set_random_seed(recipe.seed)
+    chosen = dataset.select(recipe.data.where)
+    split = split_patients(
+        chosen.films,
+        validation=recipe.data.validation,
+        calibration=recipe.data.calibration,
+        seed=recipe.seed,
+    )
+    if (folder / "run.json").exists():
+        run = load_run(folder)
+        found = (run.recipe, run.dataset_sha256, run.split_sha256)
+        if found != (recipe, dataset.sha256, split_sha256(split)):
+            raise RunError(
+                "this folder holds a run of another recipe or dataset",
+                "Choose another --out, or give the recipe that the run was started with",
+                str(folder),
+            )
+    else:
+        run = create_run(folder, recipe, dataset, split)
+    task = progress.add_task("decode films", total=len(chosen.films))
+    cache = build_cache(
+        chosen,
+        recipe.input,
+        folder / "cache",
+        lambda done, total: progress.update(task, completed=done, total=total),
+    )
+    progress.update(task, completed=len(chosen.films))
+    return _Trainer(run, chosen, cache, progress).train()
+
+
+def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSet:
+    """Return the films of one part of a run."""
+    split = run.split()
+    rows = np.flatnonzero((split["part"] == part).to_numpy())
+    return FilmSet(cache, rows, label_index(dataset.films)[rows], run.recipe.input)
+
+
+def float_model(run: Run) -> tf_keras.Model:
+    """Return the run's float network with its best weights."""
+    model = _build(run.recipe, weights="none")
+    model.load_weights(run.float_weights)
+    return model
+
+
+def qat_model(run: Run) -> tf_keras.Model:
+    """Return the run's quantization-aware network with its best weights.
+
+    Raises
+    ------
+    RunError
+        The run is not finished.
+    """
+    if "qat" not in run.done:
+        raise RunError(
+            "training is not finished",
+            "Go on with 'osteoedge train DATASET --out RUN', same recipe",
+            str(run.folder),
+        )
+    model = quantize_aware(_build(run.recipe, weights="none"), run.recipe.input)
+    model.load_weights(run.qat_weights)
+    return model
+
+
+def predict(model: tf_keras.Model, films: FilmSet) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the outputs of a network for all films, in order: `cam` and `mask`, float32."""
+    outputs = [
+        model.predict_on_batch(batch["film"])
+        for batch in evaluation_batches(films, batch=PREDICTION_BATCH)
+    ]
+    return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
+
+
+def macro_auc(model: tf_keras.Model, films: FilmSet) -> float:
+    """Return the mean one-vs-rest AUC over the films whose label is known."""
+    logits = predict(model, films)["cam"].mean(axis=(1, 2))
+    known = films.labels >= 0
+    truth = np.eye(len(LABELS))[films.labels[known]]
+    return float(roc_auc_score(truth, softmax(logits[known], 1.0), average="macro"))
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """A stretch of training with its own optimizer, checkpoints and choice of weights."""
+
+    name: str
+    model: tf_keras.Model
+    loss: Loss
+    batch: int
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    weights: Path
+
+
+class _Trainer:
+    def __init__(self, run: Run, dataset: Dataset, cache: FilmCache, progress: Progress) -> None:
+        self.run = run
+        self.recipe = run.recipe
+        self.progress = progress
+        self.films = film_set(run, dataset, cache, "train")
+        self.validation = film_set(run, dataset, cache, "validation")
+        self.logs = tf.summary.create_file_writer(str(run.folder / "tensorboard"))
+
+    def train(self) -> Run:
+        recipe = self.recipe
+        weights = tf.constant(class_weights(self.films.labels, recipe.loss.class_balance))
+
+        def supervised(outputs: Outputs, batch: Batch) -> tf.Tensor:
+            return supervised_loss(outputs, batch, weights, recipe.loss)
+
+        if "float" not in self.run.done:
+            model = _build(recipe, recipe.model.weights)
+            warm = self.run.folder / "weights" / "warmup.weights.h5"
+            if recipe.float_.warmup_epochs:
+                _train_only_heads(model)
+                self._fit(
+                    _Phase(
+                        name="warmup",
+                        model=model,
+                        loss=supervised,
+                        batch=recipe.float_.batch,
+                        epochs=recipe.float_.warmup_epochs,
+                        learning_rate=recipe.float_.warmup_learning_rate,
+                        weight_decay=recipe.float_.weight_decay,
+                        weights=warm,
+                    )
+                )
+                model.load_weights(warm)
+                model.trainable = True
+            self._fit(
+                _Phase(
+                    name="float",
+                    model=model,
+                    loss=supervised,
+                    batch=recipe.float_.batch,
+                    epochs=recipe.float_.epochs,
+                    learning_rate=recipe.float_.learning_rate,
+                    weight_decay=recipe.float_.weight_decay,
+                    weights=self.run.float_weights,
+                )
+            )
+        if "qat" not in self.run.done:
+            self._quantize(supervised)
+        return self.run
+
+    def _quantize(self, supervised: Loss) -> None:
+        """Calibrate activation ranges on training films, then fine-tune towards the teacher."""
+        recipe = self.recipe
+        teacher = float_model(self.run)
+        teacher.trainable = False
+        student = quantize_aware(teacher, recipe.input)
+        student.trainable = True
+        freeze_batch_norm(student)
+        calibrate_ranges(student, self._calibration_films())
+        share = recipe.qat.distillation
+
+        def loss(outputs: Outputs, batch: Batch) -> tf.Tensor:
+            follow = distillation_loss(outputs, teacher(batch["film"], training=False))
+            return share * follow + (1.0 - share) * supervised(outputs, batch)
+
+        self._fit(
+            _Phase(
+                name="qat",
+                model=student,
+                loss=loss,
+                batch=recipe.qat.batch,
+                epochs=recipe.qat.epochs,
+                learning_rate=recipe.qat.learning_rate,
+                weight_decay=0.0,
+                weights=self.run.qat_weights,
+            )
+        )
+
+    def _calibration_films(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield unaugmented training films in random order: ranges must fit films as they come."""
+        rows = np.random.default_rng(self.recipe.seed).permutation(len(self.films))
+        batch = self.recipe.qat.batch
+        for start in range(0, batch * self.recipe.qat.calibration_batches, batch):
+            # Small training sets are gone through again.
+            at = self.films.rows[np.take(rows, range(start, start + batch), mode="wrap")]
+            yield self.recipe.input.normalise(self.films.cache.pixels[at])[..., np.newaxis]
+
+    def _fit(self, phase: _Phase) -> None:
+        """Run a phase from its last checkpoint and leave its best weights on disk."""
+        if phase.name in self.run.done:
+            return
+        epoch, best = tf.Variable(0, dtype=tf.int64), tf.Variable(-1.0)
+        optimizer = self._optimizer(phase)
+        variables = list(phase.model.trainable_variables)
+        optimizer.build(variables)
+        manager = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=phase.model, optimizer=optimizer, epoch=epoch, best=best),
+            str(self.run.folder / "checkpoints" / phase.name),
+            max_to_keep=1,
+        )
+        if manager.latest_checkpoint:
+            manager.checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        else:
+            # The state before the first step is a candidate too: QAT may have nothing to add.
+            self._keep_if_best(phase, 0, best, None)
+        step = _train_step(phase, optimizer, variables)
+        task = self.progress.add_task(phase.name, total=phase.epochs, completed=int(epoch))
+        while int(epoch) < phase.epochs:
+            loss = self._epoch(phase, int(epoch), step, task)
+            epoch.assign_add(1)
+            self._keep_if_best(phase, int(epoch), best, loss)
+            manager.save(checkpoint_number=int(epoch))
+            self.progress.update(
+                task,
+                completed=int(epoch),
+                description=f"{phase.name}: loss {loss:.3f}, best validation AUC {float(best):.3f}",
+            )
+        self.run = self.run.mark_done(phase.name)
+
+    def _epoch(
+        self, phase: _Phase, epoch: int, step: Callable[[Batch], tf.Tensor], task: TaskID
+    ) -> float:
+        batches = training_batches(
+            self.films, self.recipe.augment, batch=phase.batch, seed=self.recipe.seed, epoch=epoch
+        )
+        steps, losses = len(batches), []
+        for number, batch in enumerate(batches, start=1):
+            losses.append(float(step(batch)))
+            self.progress.update(task, completed=epoch + number / steps)
+        if not np.isfinite(losses).all():
+            raise RunError(
+                f"the loss of phase {phase.name} is no number any more (epoch {epoch + 1})",
+                "Lower the learning rate of this phase in the recipe",
+                str(self.run.folder),
+            )
+        return float(np.mean(losses))
+
+    def _keep_if_best(
+        self, phase: _Phase, epoch: int, best: tf.Variable, loss: float | None
+    ) -> None:
+        auc = macro_auc(phase.model, self.validation)
+        with self.logs.as_default():
+            tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
+            if loss is not None:
+                tf.summary.scalar(f"{phase.name}/loss", loss, step=epoch)
+        self.logs.flush()
+        line = {"phase": phase.name, "epoch": epoch, "loss": loss, "validation_auc_macro": auc}
+        with (self.run.folder / "history.jsonl").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        if auc > float(best):
+            best.assign(auc)
+            temporary = phase.weights.with_name(f"part.{phase.weights.name}")
+            phase.model.save_weights(temporary)
+            temporary.replace(phase.weights)
+
+    def _optimizer(self, phase: _Phase) -> tf_keras.optimizers.Optimizer:
+        steps = max(1, len(self.films) // phase.batch) * max(1, phase.epochs)
+        schedule = tf_keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=phase.learning_rate / 20.0,
+            decay_steps=max(1, steps - steps // 10),
+            warmup_target=phase.learning_rate,
+            warmup_steps=max(1, steps // 10),
+        )
+        return tf_keras.optimizers.AdamW(
+            schedule, weight_decay=phase.weight_decay, global_clipnorm=5.0
+        )
+
+
+def _build(recipe: Recipe, weights: str) -> tf_keras.Model:
+    return build_model(
+        recipe.model.backbone,
+        recipe.input.height,
+        recipe.input.width,
+        alpha=recipe.model.alpha,
+        dropout=recipe.model.dropout,
+        mask_channels=recipe.model.mask_channels,
+        weights=weights if weights == "imagenet" or weights == "none" else Path(weights),
+    )
+
+
+def _train_only_heads(model: tf_keras.Model) -> None:
+    """Freeze the backbone, its BatchNormalization statistics included."""
+    for layer in model.layers:
+        layer.trainable = not is_backbone_layer(layer)
+
+
+def _train_step(
+    phase: _Phase, optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]
+) -> Callable[[Batch], tf.Tensor]:
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(batch: Batch) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = phase.loss(phase.model(batch["film"], training=True), batch)
+        gradients = tape.gradient(loss, variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    return step  # type: ignore[no-any-return]

@@ -1,0 +1,120 @@
+"""The networks that are trained: a backbone, a class-activation map and a lesion mask.
+
+Neither softmax nor pooling is in the graph. An 8-bit tensor holds 256 levels; a map that is
+averaged in float afterwards keeps distinct scores distinct, and is the explanation for free.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import tensorflow as tf
+import tf_keras
+
+from edge_runtime.errors import ConfigError
+from train.model.backbones import (
+    Features,
+    convolution,
+    depthwise,
+    efficientnet_lite0,
+    mobilenet_v2,
+)
+from train.model.weights import load_imagenet
+
+CLASSES = ("no_tumour", "benign", "malignant")
+"""Order of the channels of ``cam``."""
+
+_OUTPUTS = ("cam", "mask")
+
+
+def build_model(
+    backbone: str,
+    height: int,
+    width: int,
+    *,
+    alpha: float = 1.0,
+    dropout: float = 0.2,
+    mask_channels: int = 48,
+    weights: Literal["imagenet", "none"] | Path = "imagenet",
+) -> tf_keras.Model:
+    """Build the float network.
+
+    Parameters
+    ----------
+    backbone
+        ``efficientnet_lite0`` or ``mobilenet_v2``.
+    height, width
+        Of the input in pixels, multiples of 32.
+    alpha
+        Width multiplier of ``mobilenet_v2``; ``efficientnet_lite0`` has none.
+    dropout
+        Share of the stride-32 channels that ``cam`` must do without in a training step, 0..1.
+    mask_channels
+        Width of the mask decoder.
+    weights
+        ``imagenet``: the published weights; ``none``: random; a path: the published weights from
+        that file, see :func:`train.model.weights.load_imagenet`.
+
+    Returns
+    -------
+    tf_keras.Model
+        Input ``film``: float32, shape (batch, height, width, 1), from ``InputSpec.normalise``.
+        Outputs, a dictionary of float32 logits: ``cam`` of shape (batch, height/32, width/32, 3)
+        in the order of :data:`CLASSES`, see :func:`logits_from_cam`; ``mask`` of shape
+        (batch, height/4, width/4, 1), above 0 where a lesion is more likely than not.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown backbone, a size that is no multiple of 32, or weights that do not load.
+    MissingExtraError
+        Where the package with the ImageNet weights is not installed.
+    """
+    if height % 32 or width % 32:
+        raise ConfigError(
+            f"the network's input is {height} x {width} pixels",
+            "Choose a height and a width that are multiples of 32",
+        )
+    film = tf_keras.Input((height, width, 1), name="film")
+    if backbone == "efficientnet_lite0" and alpha == 1.0:
+        features = efficientnet_lite0(film)
+    elif backbone == "mobilenet_v2":
+        features = mobilenet_v2(film, alpha)
+    else:
+        raise ConfigError(
+            f"there is no backbone {backbone!r} of width {alpha}",
+            "Choose efficientnet_lite0 with alpha = 1.0, or mobilenet_v2",
+        )
+    # Dropping a whole channel of the map is dropping one of the pooled features.
+    kept = tf_keras.layers.SpatialDropout2D(dropout, name="head_dropout")(features[32])
+    cam = tf_keras.layers.Conv2D(len(CLASSES), 1, name="cam")(kept)
+    mask = tf_keras.layers.Conv2D(1, 1, name="mask")(_decode(features, mask_channels))
+    model = tf_keras.Model(film, {"cam": cam, "mask": mask}, name="osteoedge")
+    if weights != "none":
+        load_imagenet(
+            model, backbone, path=None if weights == "imagenet" else Path(weights), alpha=alpha
+        )
+    return model
+
+
+def logits_from_cam(cam: tf.Tensor) -> tf.Tensor:
+    """Return the class logits, shape (batch, 3): the spatial mean of the map ``cam``."""
+    return tf.reduce_mean(cam, axis=(1, 2))
+
+
+def is_backbone_layer(layer: tf_keras.layers.Layer) -> bool:
+    """Tell whether a layer of a float network belongs to the backbone, not to the heads."""
+    return layer.name not in _OUTPUTS and not layer.name.startswith("head_")
+
+
+def _decode(features: Features, channels: int) -> tf.Tensor:
+    """Append a top-down decoder (Lin et al., CVPR 2017, arXiv:1612.03144) down to stride 4."""
+    x = convolution(features[32], "head_lateral32", channels)
+    for stride in (16, 8, 4):
+        x = tf_keras.layers.UpSampling2D(2, name=f"head_up{stride}")(x)
+        lateral = convolution(features[stride], f"head_lateral{stride}", channels, relu6=False)
+        x = tf_keras.layers.Add(name=f"head_add{stride}")([x, lateral])
+        x = depthwise(x, f"head_smooth{stride}", 3)
+        x = convolution(x, f"head_mix{stride}", channels)
+    return x

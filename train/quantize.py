@@ -1,0 +1,208 @@
+"""Quantization-aware form of a trained network, by the default 8-bit scheme of the tfmot toolkit.
+
+The toolkit starts every activation range at +-6 and moves it by a thousandth a step, so a short
+fine-tuning spends itself on ranges: :func:`calibrate_ranges` sets them from films first. It only
+knows batch-independent fake quantization in float32; mixed precision is for the float phases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
+    Default8BitQuantizeConfig,
+    Default8BitQuantizeRegistry,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_scheme import (
+    Default8BitQuantizeScheme,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
+    QuantizeLayer,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
+    QuantizeWrapper,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantizers import (
+    FixedQuantizer,
+    LastValueQuantizer,
+    MovingAverageQuantizer,
+)
+
+from edge_runtime.errors import ConfigError
+from edge_runtime.preprocess import InputSpec
+
+
+def quantize_aware(model: tf_keras.Model, spec: InputSpec) -> tf_keras.Model:
+    """Return a copy of a float network that computes as its 8-bit form will.
+
+    Weights, activations and outputs are fake-quantized (Jacob et al., CVPR 2018,
+    arXiv:1712.05877). The input covers exactly the 256 grey levels of ``spec``, one level a step,
+    whatever films come: at 127 and 128, scale 1/128 and zero point -1.
+
+    Parameters
+    ----------
+    model
+        A network of :func:`train.model.heads.build_model` in float32. Left as it is.
+    spec
+        The preprocessing of its films.
+
+    Returns
+    -------
+    tf_keras.Model
+        Same inputs and outputs. Its weights load only into a model that was built the same way.
+        Its ranges mean nothing before :func:`calibrate_ranges`.
+
+    Raises
+    ------
+    ConfigError
+        For a model in mixed precision, which fake quantization does not support.
+    """
+    if any(layer.compute_dtype != "float32" for layer in model.layers):
+        raise ConfigError(
+            "the network to quantize is in mixed precision",
+            "Build it in float32 and give it the weights that were trained",
+        )
+    annotated = tfmot.quantization.keras.quantize_annotate_model(model)
+    with tfmot.quantization.keras.quantize_scope():
+        quantized = tfmot.quantization.keras.quantize_apply(annotated, _Scheme())
+    (quantize_input,) = (layer for layer in quantized.layers if isinstance(layer, QuantizeLayer))
+    # The toolkit widens the input's range with every film it sees; grey levels have one range.
+    quantize_input.quantizer = FixedQuantizer(
+        num_bits=8,
+        init_min=(0.0 - spec.mean) / spec.divisor,
+        init_max=(255.0 - spec.mean) / spec.divisor,
+        narrow_range=False,
+    )
+    return quantized
+
+
+def calibrate_ranges(
+    qat_model: tf_keras.Model, batches: Iterable[npt.NDArray[np.float32]], decay: float = 0.8
+) -> None:
+    """Set the ranges of all weights and activations, as a start for training or in place of it.
+
+    Weights get the range that they have now. Activations get the moving average over ``batches``
+    of their smallest and largest value, starting from the first batch, in inference mode: no
+    dropout, and BatchNormalization by its moving statistics, which stay as they are.
+
+    Parameters
+    ----------
+    qat_model
+        A model of :func:`quantize_aware`. Changed in place.
+    batches
+        Inputs from ``InputSpec.normalise``, each of shape (batch, height, width, 1); some twenty
+        batches of real films do.
+    decay
+        Weight of the past in the moving average, 0..1.
+
+    Raises
+    ------
+    ConfigError
+        Where there are no batches.
+    """
+    wrappers = [layer for layer in qat_model.layers if isinstance(layer, QuantizeWrapper)]
+    for wrapper in wrappers:
+        for weight, quantizer, ranges in wrapper._weight_vars:
+            quantizer(weight, True, ranges)
+    observer = _RangeObserver()
+    with _observing(wrappers, observer):
+        for batch in batches:
+            qat_model(batch, training=False)
+            observer.decay = decay
+    if observer.decay == 0.0:
+        raise ConfigError("there are no films to calibrate on", "Name a dataset with films in it")
+
+
+def freeze_batch_norm(model: tf_keras.Model) -> None:
+    """Let every BatchNormalization use its moving statistics in training steps as well.
+
+    They are what the integer model folds into its weights, so fine-tuning must see them. Scale
+    and offset stay trainable in a quantization-aware model.
+    """
+    for layer in model.layers:
+        inner = layer.layer if isinstance(layer, QuantizeWrapper) else layer
+        if isinstance(inner, tf_keras.layers.BatchNormalization):
+            inner.trainable = False
+
+
+class _Scheme(Default8BitQuantizeScheme):  # type: ignore[misc]
+    """The default scheme, with one range for each channel of a depthwise kernel."""
+
+    def get_quantize_registry(self) -> Default8BitQuantizeRegistry:
+        registry = Default8BitQuantizeRegistry()
+        registry._layer_quantize_map[tf_keras.layers.DepthwiseConv2D] = _DepthwiseConfig()
+        return registry
+
+
+class _DepthwiseConfig(Default8BitQuantizeConfig):  # type: ignore[misc]
+    """How to quantize a depthwise convolution."""
+
+    def __init__(self) -> None:
+        super().__init__(["depthwise_kernel"], ["activation"], False)
+        self.weight_quantizer = _DepthwiseQuantizer()
+
+
+class _DepthwiseQuantizer(LastValueQuantizer):  # type: ignore[misc]
+    """Quantizes each channel of a depthwise kernel, shape (rows, columns, channels, 1), alone.
+
+    The toolkit takes the last axis for the channels, which is 1 here: one range for channels whose
+    ImageNet weights differ a hundredfold. The integer kernels have always had a range for each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(num_bits=8, per_axis=True, symmetric=True, narrow_range=True)
+
+    def build(
+        self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer
+    ) -> dict[str, tf.Variable]:
+        return self._add_range_weights(layer, name, per_axis=True, tensor_shape=tensor_shape[:-1])
+
+    def __call__(
+        self, inputs: tf.Tensor, training: bool, weights: dict[str, tf.Variable]
+    ) -> tf.Tensor:
+        rows, columns, channels, _ = inputs.shape
+        by_channel = tf.reshape(inputs, (rows, columns, 1, channels))
+        return tf.reshape(super().__call__(by_channel, training, weights), inputs.shape)
+
+
+class _RangeObserver(MovingAverageQuantizer):  # type: ignore[misc]
+    """Moves ranges in inference mode, by its own decay, and quantizes by what it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
+        # The first batch replaces the +-6 that ranges are born with.
+        self.decay = 0.0
+
+    def __call__(
+        self, inputs: tf.Tensor, training: bool, weights: dict[str, tf.Variable]
+    ) -> tf.Tensor:
+        return quant_ops.MovingAvgQuantize(
+            inputs, weights["min_var"], weights["max_var"], ema_decay=self.decay
+        )
+
+
+@contextmanager
+def _observing(wrappers: list[QuantizeWrapper], observer: _RangeObserver) -> Iterator[None]:
+    """Put ``observer`` in place of every activation quantizer."""
+    outputs = [wrapper for wrapper in wrappers if wrapper._output_quantizers]
+    activations = [item for wrapper in wrappers for item in wrapper._quantize_activations]
+    of_outputs = [wrapper._output_quantizers for wrapper in outputs]
+    of_activations = [item.quantizer for item in activations]
+    try:
+        for wrapper in outputs:
+            wrapper._output_quantizers = [observer]
+        for item in activations:
+            item.quantizer = observer
+        yield
+    finally:
+        for wrapper, quantizers in zip(outputs, of_outputs, strict=True):
+            wrapper._output_quantizers = quantizers
+        for item, quantizer in zip(activations, of_activations, strict=True):
+            item.quantizer = quantizer
