@@ -210,13 +210,12 @@ def _explain(error: ValidationError, name: str) -> ConfigError:
     near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
     # A right key in the wrong section is as common as a wrong key.
     elsewhere = [key for key in _every_key() if key.split(".")[-1] == path[-1]]
-    hint = (
-        f"Did you mean {'.'.join([*path[:-1], near[0]])}"
-        if near
-        else f"Did you mean {elsewhere[0]}"
-        if elsewhere
-        else f"Known keys here: {', '.join(known)}"
-    )
+    if elsewhere:
+        hint = f"Did you mean {' or '.join(elsewhere)}"
+    elif near:
+        hint = f"Did you mean {'.'.join([*path[:-1], near[0]])}"
+    else:
+        hint = f"Known keys here: {', '.join(known)}"
     return ConfigError(f"no key is called {'.'.join(path)}", hint, name)
 
 

@@ -7,7 +7,7 @@ knows batch-independent fake quantization in float32; mixed precision is for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -33,6 +33,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
     FixedQuantizer,
     LastValueQuantizer,
     MovingAverageQuantizer,
+    Quantizer,
 )
 
 from edge_runtime.errors import ConfigError
@@ -89,8 +90,11 @@ def calibrate_ranges(
     """Set the ranges of all weights and activations, as a start for training or in place of it.
 
     Weights get the range that they have now. Activations get the moving average over ``batches``
-    of their smallest and largest value, starting from the first batch, in inference mode: no
-    dropout, and BatchNormalization by its moving statistics, which stay as they are.
+    of their smallest and largest value, starting from the first batch. The offset of each
+    BatchNormalization and of each biased convolution moves so that the mean of each channel is
+    what it was in float (Nagel et al., ICCV 2019, arXiv:1906.04721): rounding shifts a filter's
+    response to flat areas, and a radiograph is mostly flat. All in inference mode: no dropout,
+    and the moving statistics of BatchNormalization stay as they are.
 
     Parameters
     ----------
@@ -108,15 +112,34 @@ def calibrate_ranges(
         Where there are no batches.
     """
     wrappers = [layer for layer in qat_model.layers if isinstance(layer, QuantizeWrapper)]
+    layers = [wrapper.layer for wrapper in wrappers if _offset(wrapper.layer) is not None]
     for wrapper in wrappers:
         for weight, quantizer, ranges in wrapper._weight_vars:
             quantizer(weight, True, ranges)
-    observer = _RangeObserver()
-    with _observing(wrappers, observer):
-        for batch in batches:
+
+    exact, observer = _NoQuantizer(), _RangeObserver()
+    in_float = [*_weights_by(exact, wrappers), *_activations_by(exact, wrappers)]
+    observed = _activations_by(observer, wrappers)
+    count = 0
+    means: dict[str, tf.Tensor] = {}
+
+    def measure(layer: tf_keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
+        means[layer.name] = tf.reduce_mean(outputs, axis=(0, 1, 2))
+        return outputs
+
+    def correct(layer: tf_keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
+        # Layers behind this one see it corrected: corrected all at once, they would overshoot.
+        shift = (means[layer.name] - tf.reduce_mean(outputs, axis=(0, 1, 2))) / count
+        _offset(layer).assign_add(shift)
+        return outputs + shift
+
+    for count, batch in enumerate(batches, start=1):
+        with _replaced(in_float), _after_each(layers, measure):
             qat_model(batch, training=False)
-            observer.decay = decay
-    if observer.decay == 0.0:
+        with _replaced(observed), _after_each(layers, correct):
+            qat_model(batch, training=False)
+        observer.decay = decay
+    if count == 0:
         raise ConfigError("there are no films to calibrate on", "Name a dataset with films in it")
 
 
@@ -188,21 +211,85 @@ class _RangeObserver(MovingAverageQuantizer):  # type: ignore[misc]
         )
 
 
+class _NoQuantizer(Quantizer):  # type: ignore[misc]
+    """Leaves numbers as they are."""
+
+    def build(self, tensor_shape: object, name: str, layer: object) -> None:
+        """Need no variables."""
+
+    def __call__(self, inputs: tf.Tensor, training: bool, weights: object) -> tf.Tensor:
+        return tf.identity(inputs)
+
+    def get_config(self) -> dict[str, object]:
+        return {}
+
+
+def _offset(layer: tf_keras.layers.Layer) -> tf.Variable | None:
+    """Return what a layer adds to each channel."""
+    if isinstance(layer, tf_keras.layers.BatchNormalization):
+        return layer.beta
+    return getattr(layer, "bias", None)
+
+
 @contextmanager
-def _observing(wrappers: list[QuantizeWrapper], observer: _RangeObserver) -> Iterator[None]:
-    """Put ``observer`` in place of every activation quantizer."""
-    outputs = [wrapper for wrapper in wrappers if wrapper._output_quantizers]
-    activations = [item for wrapper in wrappers for item in wrapper._quantize_activations]
-    of_outputs = [wrapper._output_quantizers for wrapper in outputs]
-    of_activations = [item.quantizer for item in activations]
+def _replaced(replacements: list[tuple[object, str, object]]) -> Iterator[None]:
+    """Give objects other attributes for a while."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in replacements]
     try:
-        for wrapper in outputs:
-            wrapper._output_quantizers = [observer]
-        for item in activations:
-            item.quantizer = observer
+        for owner, name, value in replacements:
+            setattr(owner, name, value)
         yield
     finally:
-        for wrapper, quantizers in zip(outputs, of_outputs, strict=True):
-            wrapper._output_quantizers = quantizers
-        for item, quantizer in zip(activations, of_activations, strict=True):
-            item.quantizer = quantizer
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _weights_by(
+    quantizer: Quantizer, wrappers: list[QuantizeWrapper]
+) -> list[tuple[object, str, object]]:
+    """Return what makes ``quantizer`` quantize every weight."""
+    return [
+        (wrapper, "_weight_vars", [(weight, quantizer, ranges) for weight, _, ranges in own])
+        for wrapper in wrappers
+        if (own := wrapper._weight_vars)
+    ]
+
+
+def _activations_by(
+    quantizer: Quantizer, wrappers: list[QuantizeWrapper]
+) -> list[tuple[object, str, object]]:
+    """Return what makes ``quantizer`` quantize every activation."""
+    return [
+        (wrapper, "_output_quantizers", [quantizer])
+        for wrapper in wrappers
+        if wrapper._output_quantizers
+    ] + [
+        (activation, "quantizer", quantizer)
+        for wrapper in wrappers
+        for activation in wrapper._quantize_activations
+    ]
+
+
+@contextmanager
+def _after_each(
+    layers: list[tf_keras.layers.Layer],
+    hook: Callable[[tf_keras.layers.Layer, tf.Tensor], tf.Tensor],
+) -> Iterator[None]:
+    """Let ``hook`` see, and replace, what each of ``layers`` returns."""
+
+    def hooked(layer: tf_keras.layers.Layer) -> Callable[..., tf.Tensor]:
+        original = layer.call
+
+        def call(inputs: tf.Tensor, training: bool) -> tf.Tensor:
+            # Convolutions take no `training`; in inference nothing else depends on it.
+            return hook(layer, original(inputs))
+
+        return call
+
+    for layer in layers:
+        layer.call = hooked(layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.call
