@@ -16,9 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 from rich.progress import Progress, TaskID
-from sklearn.metrics import roc_auc_score
 
-from edge_runtime.bundle import LABELS
 from edge_runtime.decision import softmax
 from edge_runtime.errors import RunError
 from train.config import Recipe
@@ -26,6 +24,7 @@ from train.dataset.cache import FilmCache, build_cache
 from train.dataset.pipeline import FilmSet, evaluation_batches, training_batches
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
+from train.evaluate.metrics import macro_auc
 from train.model.heads import build_model, is_backbone_layer
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
 from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
@@ -109,6 +108,7 @@ def qat_model(run: Run) -> tf_keras.Model:
             str(run.folder),
         )
     model = quantize_aware(_build(run.recipe, weights="none"), run.recipe.input)
+    freeze_batch_norm(model)
     model.load_weights(run.qat_weights)
     return model
 
@@ -122,12 +122,11 @@ def predict(model: tf_keras.Model, films: FilmSet) -> dict[str, npt.NDArray[np.f
     return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
 
 
-def macro_auc(model: tf_keras.Model, films: FilmSet) -> float:
-    """Return the mean one-vs-rest AUC over the films whose label is known."""
+def validation_auc(model: tf_keras.Model, films: FilmSet) -> float:
+    """Return the macro AUC of a network over the films whose label is known."""
     logits = predict(model, films)["cam"].mean(axis=(1, 2))
     known = films.labels >= 0
-    truth = np.eye(len(LABELS))[films.labels[known]]
-    return float(roc_auc_score(truth, softmax(logits[known], 1.0), average="macro"))
+    return macro_auc(films.labels[known], softmax(logits[known], 1.0))
 
 
 @dataclass(frozen=True)
@@ -199,9 +198,9 @@ class _Trainer:
         """Calibrate activation ranges on training films, then fine-tune towards the teacher."""
         recipe = self.recipe
         teacher = float_model(self.run)
-        teacher.trainable = False
+        # Before the teacher is frozen: what is trainable decides what a weights file holds.
         student = quantize_aware(teacher, recipe.input)
-        student.trainable = True
+        teacher.trainable = False
         freeze_batch_norm(student)
         calibrate_ranges(student, self._calibration_films())
         share = recipe.qat.distillation
@@ -285,7 +284,7 @@ class _Trainer:
     def _keep_if_best(
         self, phase: _Phase, epoch: int, best: tf.Variable, loss: float | None
     ) -> None:
-        auc = macro_auc(phase.model, self.validation)
+        auc = validation_auc(phase.model, self.validation)
         with self.logs.as_default():
             tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
             if loss is not None:
