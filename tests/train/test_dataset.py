@@ -1,0 +1,189 @@
+"""The dataset layout, splits, and that training sees the device's very bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.bundle import LABELS, load_bundle
+from edge_runtime.errors import DatasetError, RadiographError
+from edge_runtime.preprocess import InputSpec, quantize_input, to_network_pixels
+from edge_runtime.radiograph import read_radiograph
+from tests.conftest import Trained
+from train.config import AugmentConfig
+from train.dataset.cache import build_cache
+from train.dataset.pipeline import FilmSet, evaluation_batches, training_batches
+from train.dataset.schema import label_index, load_dataset
+from train.dataset.split import PARTS, split_patients, split_sha256
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six films of three patients; the last label is unknown."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "dataset.toml").write_text('name = "six"\nsource = "test"\nlicence = "CC0-1.0"\n')
+    rows = []
+    for number in range(6):
+        noise = np.random.default_rng(number).integers(0, 255, (90, 120)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"F{number}.png"), noise)
+        label = ["no_tumour", "benign", "malignant"][number % 3] if number < 5 else ""
+        rows.append(f"F{number},P{number // 2},1,{label}")
+    mask = np.zeros((90, 120), np.uint8)
+    mask[30:60, 40:80] = 255
+    cv2.imwrite(str(tmp_path / "masks" / "F1.png"), mask)
+    text = "image_id,patient_id,centre,label\n" + "\n".join(rows) + "\n"
+    (tmp_path / "radiographs.csv").write_text(text)
+    return tmp_path
+
+
+def edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "radiographs.csv"
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def test_unknown_stays_unknown(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    assert label_index(dataset.films).tolist() == [0, 1, 2, 0, 1, -1]
+    cache = build_cache(dataset, InputSpec(height=32, width=32), folder / "cache")
+    # Known: without tumour (empty), or with a mask file. F2 and F4 are tumours without one.
+    assert cache.mask_known.tolist() == [True, True, False, True, False, False]
+    assert cache.masks[1].max() == 255
+    assert cache.masks[0].max() == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("centre,", "hospital,", r"radiographs\.csv: column missing: centre"),
+        ("F2,", "F1,", r"image_id F1 is there twice"),
+        ("benign", "banana", r"label 'banana' in line 3 is not known"),
+        ("P0,", ",", r"patient_id is blank in line 2"),
+    ],
+)
+def test_a_wrong_table_is_named(folder: Path, old: str, new: str, message: str) -> None:
+    edit(folder, old, new)
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(folder)
+
+
+def test_missing_files_and_wrong_masks(folder: Path) -> None:
+    spec = InputSpec(height=32, width=32)
+    cv2.imwrite(str(folder / "masks" / "F2.png"), np.zeros((10, 10), np.uint8))
+    with pytest.raises(DatasetError, match=r"F2\.png: the mask has 10 x 10 pixels, its film 120"):
+        build_cache(load_dataset(folder), spec, folder / "cache")
+    (folder / "masks" / "F2.png").unlink()
+    (folder / "images" / "F4.png").unlink()
+    with pytest.raises(RadiographError, match=r"F4\.png: no such file"):
+        build_cache(load_dataset(folder), spec, folder / "cache")
+    with pytest.raises(DatasetError, match=r"no dataset\.toml in this folder"):
+        load_dataset(folder / "images")
+
+
+def test_selecting_films(folder: Path) -> None:
+    dataset = load_dataset(folder)
+    assert len(dataset.select("label == 'benign'").films) == 2
+    with pytest.raises(DatasetError, match="no film satisfies"):
+        dataset.select("centre == 9")
+    with pytest.raises(DatasetError, match=r"not understood.*Use columns"):
+        dataset.select("hospital == 1")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from(LABELS)), min_size=200, max_size=300),
+    st.integers(0, 99),
+)
+def test_no_patient_is_on_two_sides(films: list[tuple[int, str]], seed: int) -> None:
+    # Every class in plenty, so that each part can have some of it.
+    films = films + [(1000 + k, label) for label in LABELS for k in range(LABELS.index(label), 60, 3)]
+    frame = pd.DataFrame(films, columns=["patient_id", "label"])
+    frame["patient_id"] = "P" + frame["patient_id"].astype(str)
+    frame["image_id"], frame["centre"] = [str(k) for k in range(len(frame))], 1
+    split = split_patients(frame, validation=0.2, calibration=0.3, seed=seed)
+    assert (split.groupby("patient_id")["part"].nunique() == 1).all()
+    assert set(split["part"]) == set(PARTS)
+    again = split_patients(frame, validation=0.2, calibration=0.3, seed=seed)
+    assert split_sha256(split) == split_sha256(again)
+
+
+def test_a_class_that_cannot_be_in_every_part_is_an_error(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="part has no film labelled"):
+        split_patients(load_dataset(folder).films, validation=0.2, calibration=0.2, seed=0)
+
+
+def test_training_and_device_see_the_same_bits(trained: Trained, tmp_path: Path) -> None:
+    """What the network is evaluated on, quantized, is what the device's interpreter gets."""
+    manifest = load_bundle(trained.bundle).manifest
+    spec, tensor = manifest.input_spec, manifest.model.input
+    dataset = load_dataset(trained.dataset)
+    cache = build_cache(dataset, spec, tmp_path / "cache")
+    rows = np.arange(len(dataset.films))
+    films = FilmSet(cache, rows, label_index(dataset.films), spec)
+    batches = evaluation_batches(films, batch=32).as_numpy_iterator()
+    trained_on = np.concatenate([batch["film"] for batch in batches])
+    for number, row in dataset.films.iterrows():
+        pixels, _ = to_network_pixels(read_radiograph(dataset.image_path(row)).display, spec)
+        device = quantize_input(pixels, spec, tensor.scale, tensor.zero_point)
+        assert np.array_equal(spec.normalise(pixels), trained_on[number, :, :, 0])
+        exact = tensor.dequantize(device)[0, :, :, 0]
+        assert np.array_equal(exact, trained_on[number, :, :, 0]), "int8 input loses nothing"
+
+
+def test_batches_repeat_by_seed_and_differ_by_epoch(folder: Path) -> None:
+    spec = InputSpec(height=32, width=32)
+    dataset = load_dataset(folder)
+    cache = build_cache(dataset, spec, folder / "cache")
+    films = FilmSet(cache, np.arange(6), label_index(dataset.films), spec)
+
+    def films_of(epoch: int) -> np.ndarray:
+        batches = training_batches(films, AugmentConfig(noise=0.1), batch=3, seed=1, epoch=epoch)
+        return np.concatenate([batch["film"] for batch in batches.as_numpy_iterator()])
+
+    assert np.array_equal(films_of(0), films_of(0))
+    assert not np.array_equal(films_of(0), films_of(1))
+    assert films_of(0).min() >= -127 / 128
+    assert films_of(0).max() <= 1.0
+
+
+def test_no_augmentation_changes_nothing_but_the_order(folder: Path) -> None:
+    spec = InputSpec(height=32, width=32)
+    dataset = load_dataset(folder)
+    cache = build_cache(dataset, spec, folder / "cache")
+    films = FilmSet(cache, np.arange(6), label_index(dataset.films), spec)
+    off = AugmentConfig(**dict.fromkeys(AugmentConfig.model_fields, 0.0))
+    (batch,) = training_batches(films, off, batch=6, seed=1, epoch=0).as_numpy_iterator()
+    for film, label in zip(batch["film"], batch["label"], strict=True):
+        distances = np.abs(spec.normalise(cache.pixels) - film[..., 0]).max(axis=(1, 2))
+        assert distances.min() < 1e-6
+        assert films.labels[distances.argmin()] == label
+
+
+def test_masks_move_with_their_films(folder: Path) -> None:
+    """A film that is its own mask stays its own mask under every augmentation in space."""
+    spec = InputSpec(height=64, width=64)
+    dataset = load_dataset(folder)
+    cache = build_cache(dataset, spec, folder / "cache")
+    object.__setattr__(cache, "pixels", cache.masks)
+    films = FilmSet(cache, np.array([1] * 8), np.ones(8, np.int32), spec)
+    space_only = AugmentConfig(gamma=0, contrast=0, brightness=0, rotation_degrees=40, scale=0.3)
+    (batch,) = training_batches(films, space_only, batch=8, seed=3, epoch=0).as_numpy_iterator()
+    grey = (batch["film"][..., 0] * spec.divisor + spec.mean) / 255.0
+    pooled = grey.reshape(8, 16, 4, 16, 4).mean(axis=(2, 4))
+    assert np.abs(pooled - batch["mask"][..., 0]).max() < 0.01
+    assert len({round(float(m.sum()), 2) for m in batch["mask"]}) > 1
+
+
+def test_a_run_records_its_data(trained: Trained) -> None:
+    document = json.loads((trained.run / "run.json").read_text())
+    assert document["card"]["licence"] == "CC0-1.0"
+    assert document["done"] == ["warmup", "float", "qat"]
+    split = pd.read_csv(trained.run / "split.csv")
+    assert (split.groupby("patient_id")["part"].nunique() == 1).all()
