@@ -65,9 +65,7 @@ def test_the_first_of_several_windows_is_used() -> None:
 
 
 def test_rescale_comes_before_the_window() -> None:
-    rescaled = shown(
-        RescaleSlope=2, RescaleIntercept=-100, WindowCenter=700, WindowWidth=400
-    )
+    rescaled = shown(RescaleSlope=2, RescaleIntercept=-100, WindowCenter=700, WindowWidth=400)
     assert np.abs(rescaled - shown(WindowCenter=400.0, WindowWidth=200.5)).max() < 0.01
 
 

@@ -103,7 +103,9 @@ def test_selecting_films(folder: Path) -> None:
 )
 def test_no_patient_is_on_two_sides(films: list[tuple[int, str]], seed: int) -> None:
     # Every class in plenty, so that each part can have some of it.
-    films = films + [(1000 + k, label) for label in LABELS for k in range(LABELS.index(label), 60, 3)]
+    films = films + [
+        (1000 + k, label) for label in LABELS for k in range(LABELS.index(label), 60, 3)
+    ]
     frame = pd.DataFrame(films, columns=["patient_id", "label"])
     frame["patient_id"] = "P" + frame["patient_id"].astype(str)
     frame["image_id"], frame["centre"] = [str(k) for k in range(len(frame))], 1

@@ -1,0 +1,191 @@
+"""`osteoedge screen`, as a user runs it: results, refusals, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_runtime.bundle import load_bundle
+from edge_runtime.radiograph import read_radiograph
+from edge_runtime.screener import STANDING_SENTENCE, Screener
+from tests.conftest import Trained, osteoedge
+from tests.edge_runtime.films import film, save
+
+VERDICTS = ("normal", "clear", "no finding")
+
+
+@pytest.fixture(scope="session")
+def films(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three phantoms as DICOM, one of them also as PNG and JPEG."""
+    folder = tmp_path_factory.mktemp("films")
+    for path in sorted((trained.dataset / "images").iterdir())[:3]:
+        shutil.copy(path, folder / path.name)
+    display = read_radiograph(path).display
+    grey = (display.astype(np.uint32) // 257).astype(np.uint8)
+    cv2.imwrite(str(folder / "picture.png"), grey)
+    cv2.imwrite(str(folder / "photo.jpg"), grey, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def screened(films: Path, trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    result = osteoedge("screen", films, "--bundle", trained.bundle, "--out", out)
+    assert result.returncode == 0, result.stderr
+    assert "5 screened, 0 failed" in result.stdout
+    assert STANDING_SENTENCE in result.stdout
+    assert "Traceback" not in result.stderr
+    return out
+
+
+def test_a_document_and_a_picture_for_each_film(films: Path, screened: Path) -> None:
+    for path in films.iterdir():
+        document = json.loads((screened / f"{path.stem}.json").read_text())
+        assert document["schema"] == "osteoedge.screening/1"
+        assert document["source"]["file"] == path.name
+        assert document["notice"] == STANDING_SENTENCE
+        assert document["synthetic"] is True
+        assert document["decision"] in {"urgent_review", "routine_review", "not_flagged", "unable"}
+        assert sum(document["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+        tumour = 1.0 - document["probabilities"]["no_tumour"]
+        assert document["tumour_probability"] == pytest.approx(tumour, abs=1e-5)
+        assert document["delegate"]["name"] == "cpu"
+        assert document["bundle"]["data_licence"] == "CC0-1.0"
+        stages = {"read", "decode", "preprocess", "invoke", "postprocess", "total"}
+        assert set(document["timings_ms"]) == stages
+        picture = cv2.imread(str(screened / f"{path.stem}.png"))
+        assert max(picture.shape) >= 1024
+
+
+def test_the_decision_is_the_operating_points_on_the_probabilities(screened: Path) -> None:
+    for path in screened.glob("*.json"):
+        document = json.loads(path.read_text())
+        scores = {
+            "tumour": document["tumour_probability"],
+            "malignant": document["probabilities"]["malignant"],
+        }
+        reached = {
+            point["action"]
+            for point in document["operating_points"]
+            if scores[point["score"]] >= point["threshold"]
+        }
+        expected = next(
+            (a for a in ("urgent_review", "routine_review") if a in reached), "not_flagged"
+        )
+        assert document["decision"] == expected
+        if expected == "not_flagged":
+            assert document["lesions"] == []
+
+
+def test_no_verdict_sounds_like_an_all_clear(screened: Path) -> None:
+    for path in screened.glob("*.json"):
+        text = path.read_text().lower().replace(STANDING_SENTENCE.lower(), "")
+        assert not [word for word in VERDICTS if word in text]
+
+
+def test_png_and_dicom_of_one_film_agree(films: Path, screened: Path) -> None:
+    last = sorted(path.stem for path in films.glob("*.dcm"))[-1]
+    dicom, png, jpeg = (
+        json.loads((screened / f"{stem}.json").read_text())["tumour_probability"]
+        for stem in (last, "picture", "photo")
+    )
+    assert png == pytest.approx(dicom, abs=0.05)
+    assert jpeg == pytest.approx(dicom, abs=0.10)
+
+
+def test_the_rest_of_a_batch_is_done(films: Path, trained: Trained, tmp_path: Path) -> None:
+    batch = tmp_path / "batch"
+    shutil.copytree(films, batch)
+    (batch / "notes.dcm").write_text("not a film")
+    good = (batch / "picture.png").read_bytes()
+    (batch / "cut.png").write_bytes(good[: len(good) // 2])
+    save(film(Modality="CT"), batch / "ct.dcm")
+    save(film(NumberOfFrames=3), batch / "frames.dcm")
+    save(film(np.zeros((90, 90, 3), np.uint8), PhotometricInterpretation="RGB"), batch / "rgb.dcm")
+    (batch / "readme.txt").write_text("ignored: no film by name or content")
+    (tmp_path / "empty").mkdir()
+    result = osteoedge(
+        "screen", batch, tmp_path / "empty", tmp_path / "absent.dcm",
+        "--bundle", trained.bundle, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "5 screened, 7 failed" in result.stdout
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert len(lines) == 7
+    for name in ("notes.dcm", "cut.png", "ct.dcm", "frames.dcm", "rgb.dcm", "empty", "absent.dcm"):
+        assert any(f"{name}: " in line for line in lines), name
+    assert "Traceback" not in result.stderr
+    assert "Secret" not in result.stderr + result.stdout
+    assert len(list((tmp_path / "out").glob("*.json"))) == 5
+
+
+def test_films_of_one_name_do_not_overwrite_each_other(
+    films: Path, trained: Trained, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(films / "picture.png", tmp_path / folder / "film.png")
+    result = osteoedge(
+        "screen", tmp_path / "a", tmp_path / "b", "--bundle", trained.bundle,
+        "--out", tmp_path / "out", "--write", "json",
+    )  # fmt: skip
+    assert result.returncode == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["film-2.json", "film.json"]
+
+
+def test_json_lines_for_scripts(films: Path, trained: Trained, tmp_path: Path) -> None:
+    result = osteoedge(
+        "screen", films / "picture.png", "--bundle", trained.bundle,
+        "--out", tmp_path, "--write", "", "--json",
+    )  # fmt: skip
+    (line,) = result.stdout.splitlines()
+    assert json.loads(line)["schema"] == "osteoedge.screening/1"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--write", "pdf"], 2, "--write knows no format 'pdf'"),
+        (["--delegate", "npu"], 1, "no delegate is called 'npu'"),
+        (["--bundle", "absent.osteo"], 1, "absent.osteo: the bundle cannot be read"),
+        (["--threads", "0"], 2, "threads"),
+    ],
+)
+def test_usage_errors(
+    films: Path, trained: Trained, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    command = ["screen", films, "--bundle", trained.bundle, "--out", tmp_path / "out", *arguments]
+    result = osteoedge(*command, cwd=tmp_path)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_blank_film_is_unable_and_says_what_to_do(tiny_bundle: Path) -> None:
+    blank = film(np.full((300, 200), 500, np.uint16), WindowCenter=512, WindowWidth=1024)
+    screening = Screener(load_bundle(tiny_bundle)).screen(read_radiograph(blank))
+    assert screening.decision == "unable"
+    assert "retake" in screening.reasons[0]
+    assert screening.probabilities is not None, "counted in evaluation all the same"
+    assert screening.lesions == ()
+
+
+@pytest.mark.data
+def test_real_films_are_screened(local_data: Path, trained: Trained, tmp_path: Path) -> None:
+    """The model has never seen a film; what is tested is that every lossless coding agrees."""
+    folder = local_data / "dicom" / "radiographs"
+    result = osteoedge("screen", folder, "--bundle", trained.bundle, "--out", tmp_path)
+    assert result.returncode == 1, "four of the sixteen are no radiographs that can be screened"
+    assert "12 screened, 4 failed" in result.stdout
+    hips = {
+        coding: json.loads((tmp_path / f"WG04_{coding}.json").read_text())["probabilities"]
+        for coding in ("REF_RG2_UNC", "J2KR_RG2_J2KR", "JLSL_RG2_JLSL", "JPLL_RG2_JPLL",
+                       "RLE_RG2_RLE")
+    }  # fmt: skip
+    assert len({tuple(p.values()) for p in hips.values()}) == 1
