@@ -282,7 +282,7 @@ def _check(pixels: npt.NDArray[np.generic], bits_stored: int, study: StudyFacts)
 
 
 def _uid(*key: str) -> UID:
-    """Return the UID that belongs to a key, in the UUID arc 2.25 (PS3.5 B.2): no root is borrowed."""
+    """Return the UID of a key, in the UUID arc 2.25 (PS3.5 B.2): no root is borrowed."""
     name = "https://osteoedge.invalid/" + "/".join(quote(part, safe="") for part in key)
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, name).int}")
 
