@@ -1,0 +1,1 @@
+"""How fast and how large a bundle is on this machine."""
