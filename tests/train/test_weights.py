@@ -23,10 +23,6 @@ from train.model.backbones import efficientnet_lite0, mobilenet_v2
 from train.model.weights import efficientnet_lite0_file, load_imagenet, read_torch
 
 REPOSITORY = Path(__file__).parents[2]
-MOBILENET = (
-    Path(os.environ.get("OSTEOEDGE_DATA", REPOSITORY / "../shared/data"))
-    / "weights/mobilenet_v2_0.35_224_no_top.h5"
-)
 
 
 def reference_picture() -> npt.NDArray[np.uint8]:
@@ -35,7 +31,9 @@ def reference_picture() -> npt.NDArray[np.uint8]:
     red = 127.5 + 90 * np.sin(x / 9.0) * np.cos(y / 13.0) + 30 * np.sin((x + 2 * y) / 31.0)
     green = 127.5 + 110 * np.cos(np.hypot(x - 112, y - 100) / 11.0)
     blue = 255.0 * (((x // 28) + (y // 28)) % 2) * 0.7 + 40
-    return np.clip(np.rint(np.stack([red, green, blue], -1)), 0, 255).astype(np.uint8)
+    colour = np.stack([red, green, blue], axis=-1)
+    levels: npt.NDArray[np.uint8] = np.clip(np.rint(colour), 0, 255).astype(np.uint8)
+    return levels
 
 
 def lite0(channels: int) -> tf_keras.Model:
@@ -94,12 +92,16 @@ class TestMobileNetV2:
         return tf_keras.Model(inputs, mobilenet_v2(inputs, 0.35)[32])
 
     @pytest.mark.data
-    @pytest.mark.skipif(not MOBILENET.exists(), reason="needs the published MobileNetV2 weights")
-    def test_one_channel_sees_a_grey_film_as_the_published_network_does(self) -> None:
+    def test_one_channel_sees_a_grey_film_as_the_published_network_does(
+        self, local_data: Path
+    ) -> None:
+        path = local_data / "weights/mobilenet_v2_0.35_224_no_top.h5"
+        if not path.exists():
+            pytest.skip(f"no published weights at {path}")
         model = self.network()
-        load_imagenet(model, "mobilenet_v2", path=MOBILENET, alpha=0.35)
+        load_imagenet(model, "mobilenet_v2", path=path, alpha=0.35)
         published = tf_keras.applications.MobileNetV2(
-            (96, 96, 3), alpha=0.35, include_top=False, weights=str(MOBILENET)
+            (96, 96, 3), alpha=0.35, include_top=False, weights=str(path)
         )
         grey = (reference_picture()[np.newaxis, :96, :96, 1:2].astype(np.float32) - 127.0) / 128.0
         expected = published(np.repeat(grey, 3, axis=-1)).numpy()
