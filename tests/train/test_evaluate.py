@@ -70,7 +70,7 @@ def test_predictions_can_be_evaluated_again(
 
 
 def test_through_dicom_changes_next_to_nothing(trained: Trained, tmp_path: Path) -> None:
-    """The same films as PNG, as they lie and wrapped as DICOM: the same answers but for rounding."""
+    """PNG films as they lie and wrapped as DICOM get the same answers but for rounding."""
     from edge_runtime.radiograph import read_radiograph
 
     folder = tmp_path / "png"

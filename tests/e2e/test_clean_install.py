@@ -1,0 +1,110 @@
+"""The device's installation: from nothing, without TensorFlow, on either TFLite runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, Trained, must, osteoedge
+
+ABSENT = ("tensorflow", "tf_keras", "pandas", "sklearn", "scipy", "matplotlib", "jinja2", "psutil")
+# The base dependencies of pyproject.toml but for LiteRT, which needs no newer numpy but stands in
+# the way: the runtime that is meant is the only one there.
+WITHOUT_LITERT = ("numpy", "opencv-python-headless", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg",
+                  "pyjpegls", "imagecodecs", "pydantic", "rich", "typer", "tflite-runtime")  # fmt: skip
+
+
+def environment(folder: Path, *installs: list[str]) -> Path:
+    """Make a virtual environment and return its osteoedge command."""
+    venv.create(folder, with_pip=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    for packages in installs:
+        result = subprocess.run([*pip, *packages], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+    return folder / "bin" / "osteoedge"
+
+
+def source(folder: Path) -> str:
+    """Copy what is packaged, so that building leaves nothing in the working tree."""
+    folder.mkdir()
+    kept = ("edge_runtime", "train", "export", "benchmarks")
+    for name in kept:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    return str(folder)
+
+
+def run(command: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    # An empty PYTHONPATH and another folder: nothing of this checkout can be imported by accident.
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return subprocess.run(
+        [str(command), *map(str, arguments)], capture_output=True, text=True, check=False,
+        cwd="/", env=clean,
+    )  # fmt: skip
+
+
+def probabilities(folder: Path) -> np.ndarray:
+    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return np.array([list(document["probabilities"].values()) for document in documents])
+
+
+@pytest.fixture(scope="module")
+def reference(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> tuple[list, Path]:
+    """What this environment makes of a few films."""
+    films = sorted((trained.dataset / "images").iterdir())[:6]
+    out = tmp_path_factory.mktemp("reference")
+    must(osteoedge("screen", *films, "--bundle", trained.bundle, "--out", out, "--write", "json"))
+    return films, out
+
+
+def test_a_clean_device_screens_without_tensorflow(
+    reference: tuple[list, Path], trained: Trained, tmp_path: Path
+) -> None:
+    films, expected = reference
+    constraints = str(ROOT / "constraints.txt")
+    command = environment(tmp_path / "venv", ["-c", constraints, source(tmp_path / "source")])
+    found = run(command.parent / "python", "-c", (
+        "import importlib.util, edge_runtime, sys\n"
+        f"print([name for name in {ABSENT!r} if importlib.util.find_spec(name)])\n"
+    ))  # fmt: skip
+    assert found.stdout.strip() == "[]", found.stdout + found.stderr
+    result = run(command, "screen", *films, "--bundle", trained.bundle, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert np.array_equal(probabilities(tmp_path / "out"), probabilities(expected))
+    for verb, extra in (("train", "train"), ("export", "train"), ("bench", "bench")):
+        refused = run(command, verb, trained.dataset, "--out", tmp_path / "nothing")
+        assert refused.returncode == 2, verb
+        assert f"pip install 'osteoedge[{extra}]'" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert run(command, "--help").returncode == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheel past 3.11")
+def test_tflite_runtime_gives_the_same_decisions_and_says_that_it_is_slow(
+    reference: tuple[list, Path], trained: Trained, tmp_path: Path
+) -> None:
+    films, expected = reference
+    constraints = str(ROOT / "constraints-tflite-runtime.txt")
+    command = environment(
+        tmp_path / "venv",
+        ["-c", constraints, *WITHOUT_LITERT],
+        ["--no-deps", source(tmp_path / "source")],
+    )
+    out = tmp_path / "out"
+    result = run(command, "screen", *films, "--bundle", trained.bundle, "--out", out)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(next(iter(sorted(out.glob("*.json")))).read_text())
+    assert document["delegate"]["version"] == "tflite-runtime 2.14.0"
+    if os.uname().machine == "x86_64":
+        assert "Degraded: tflite-runtime" in result.stderr
+        assert document["degraded"]
+    assert np.abs(probabilities(out) - probabilities(expected)).max() < 0.05
