@@ -7,7 +7,6 @@ neither trained the network nor chose it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +40,7 @@ Doubles = npt.NDArray[np.float64]
 class DeviceOutputs:
     """int8 outputs of the file on n films: cam (n, h, w, 3) and mask (n, h, w, 1)."""
 
-    stored: dict[Literal["cam", "mask"], Int8]
+    stored: dict[str, Int8]
     spec: ModelSpec
 
     def logits(self) -> npt.NDArray[np.float32]:

@@ -32,4 +32,4 @@ def make_golden(model: LoadedModel, spec: ModelSpec, input_spec: InputSpec) -> G
             [to_network_pixels(read_radiograph(file).display, input_spec)[0] for file in files]
         )
     outputs = run_films(model, spec, input_spec, pixels)
-    return GoldenVectors(pixels=pixels, outputs=dict(outputs.stored))
+    return GoldenVectors(pixels=pixels, outputs=outputs.stored)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -313,6 +314,8 @@ class _Trainer:
 
 
 def _build(recipe: Recipe, weights: str) -> tf_keras.Model:
+    source: Literal["imagenet", "none"] | Path
+    source = weights if weights in ("imagenet", "none") else Path(weights)  # type: ignore[assignment]
     return build_model(
         recipe.model.backbone,
         recipe.input.height,
@@ -320,7 +323,7 @@ def _build(recipe: Recipe, weights: str) -> tf_keras.Model:
         alpha=recipe.model.alpha,
         dropout=recipe.model.dropout,
         mask_channels=recipe.model.mask_channels,
-        weights=weights if weights == "imagenet" or weights == "none" else Path(weights),
+        weights=source,
     )
 
 

@@ -45,4 +45,7 @@ def choose(name: str) -> tuple[Delegate, Probe, dict[str, str]]:
             return delegate, probe, rejected
         rejected[delegate.name] = probe.reason
     reasons = "; ".join(f"{delegate}: {why}" for delegate, why in rejected.items())
-    raise DelegateError(f"no delegate can run here ({reasons})", "Run 'osteoedge doctor'")
+    raise DelegateError(
+        f"no delegate can run here ({reasons})",
+        "Install what is missing, or choose another delegate",
+    )
