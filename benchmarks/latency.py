@@ -72,7 +72,7 @@ def benchmark(
                 key = f"{delegate}/{count}"
                 queries[f"{key}/invoke"] = partial(screener.infer, pixels)
                 queries[f"{key}/screen"] = partial(screener.screen, radiograph)
-                row.update(status="ok", **_cold(path, delegate, count, film))
+                row.update({"status": "ok", **_cold(path, delegate, count, film)})
                 row["degraded"] = list(screener.degraded)
         measured = measure(queries, min_seconds=seconds, min_count=MIN_QUERIES, progress=progress)
     for row in rows:
