@@ -7,7 +7,6 @@ result is there and the resident memory at that moment, as JSON. The caller know
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 
@@ -21,10 +20,12 @@ def main() -> None:
     bundle, delegate, threads, film = sys.argv[1:]
     Screener(load_bundle(bundle), delegate, int(threads)).screen(read_radiograph(film))
     finished = time.monotonic_ns()
-    # Linux counts in kibibytes, macOS in bytes.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(json.dumps({"finished_ns": finished, "rss_mb": peak}))
+    # Imported when the clock has stopped. Not ru_maxrss: Linux hands it down through exec, so it is
+    # never below the memory of the process that started this one.
+    import psutil
+
+    rss = psutil.Process().memory_info().rss / 2**20
+    print(json.dumps({"finished_ns": finished, "rss_mb": rss}))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from scipy.stats import binom
 Query = Callable[[], object]
 Clock = Callable[[], int]
 
-# Systems take turns of about this long, so that a machine that slows down slows all of them.
-TURN_QUERIES = 20
+# Every system gets its share in each of so many rounds, however fast it is: a machine that slows
+# down slows all of them.
+ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -76,27 +77,27 @@ def measure(
     progress
         Called with the share that is done, 0..1.
     """
-    warm = {name: _timed(query, warmup, clock) for name, query in systems.items()}
+    warm = {
+        name: sum(_timed(query, clock) for _ in range(warmup)) for name, query in systems.items()
+    }
     samples: dict[str, list[float]] = {name: [] for name in systems}
     spent = dict.fromkeys(systems, 0.0)
-
-    def done(name: str) -> float:
-        return min(spent[name] / max(min_seconds, 1e-9), len(samples[name]) / min_count, 1.0)
-
-    while unfinished := [name for name in systems if done(name) < 1.0]:
-        for name in unfinished:
-            turn = _timed(systems[name], TURN_QUERIES, clock)
-            samples[name] += turn
-            spent[name] += sum(turn) / 1e3
+    order = list(systems.items())
+    for round_ in range(1, ROUNDS + 1):
+        share = round_ / ROUNDS
+        for name, query in order:
+            while len(samples[name]) < min_count * share or spent[name] < min_seconds * 1e3 * share:
+                taken = _timed(query, clock)
+                samples[name].append(taken)
+                spent[name] += taken
+        # There and back, or a steady drift would favour whoever goes first.
+        order.reverse()
         if progress:
-            progress(sum(map(done, systems)) / len(systems))
-    return {name: Latencies(np.array(samples[name]), float(np.sum(warm[name]))) for name in systems}
+            progress(share)
+    return {name: Latencies(np.array(samples[name]), float(warm[name])) for name in systems}
 
 
-def _timed(query: Query, count: int, clock: Clock) -> list[float]:
-    taken = []
-    for _ in range(count):
-        start = clock()
-        query()
-        taken.append((clock() - start) / 1e6)
-    return taken
+def _timed(query: Query, clock: Clock) -> float:
+    start = clock()
+    query()
+    return (clock() - start) / 1e6

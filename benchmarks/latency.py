@@ -17,15 +17,22 @@ import cv2
 
 from benchmarks.harness import Latencies, measure
 from edge_runtime.bundle import ModelBundle, load_bundle
+from edge_runtime.delegates import choose
 from edge_runtime.errors import DelegateError
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener
 
 COLD_STARTS = 3
 MIN_QUERIES = 100
-NULL = "null"
+# A query that does nothing takes nanoseconds: by time it would be asked millions of times.
+NULL_QUERIES = 10_000
 
 Row = dict[str, Any]
+
+_FIGURES = (
+    "n", "p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "p99_ms", "max_ms", "screen_p50_ms",
+    "screen_p90_ms", "warmup_ms", "cold_ms", "rss_mb", "energy_mj",
+)  # fmt: skip
 
 
 def benchmark(
@@ -53,7 +60,8 @@ def benchmark(
     """
     bundle = load_bundle(path)
     rows: list[Row] = []
-    queries: dict[str, Callable[[], object]] = {NULL: lambda: None}
+    null = measure({"null": lambda: None}, min_seconds=0.0, min_count=NULL_QUERIES)["null"]
+    queries: dict[str, Callable[[], object]] = {}
     pixels = bundle.golden.pixels[0]
     with tempfile.TemporaryDirectory() as folder:
         # A golden vector as a film: bundles carry no other picture, and need none for this.
@@ -64,39 +72,46 @@ def benchmark(
             for count in threads:
                 row = _row(bundle, delegate, count)
                 rows.append(row)
+                status = "unavailable"
                 try:
+                    choose(delegate)
+                    # From here on it is there, and must work.
+                    status = "failed"
                     screener = Screener(bundle, delegate, count)
                 except DelegateError as error:
-                    row.update(status="unavailable", reason=str(error))
+                    unmeasured = dict.fromkeys(_FIGURES, error.what) | row["unmeasured"]
+                    row.update(status=status, reason=str(error), unmeasured=unmeasured)
                     continue
                 key = f"{delegate}/{count}"
                 queries[f"{key}/invoke"] = partial(screener.infer, pixels)
                 queries[f"{key}/screen"] = partial(screener.screen, radiograph)
-                row.update({"status": "ok", **_cold(path, delegate, count, film)})
-                row["degraded"] = list(screener.degraded)
+                row.update(status="ok", degraded=list(screener.degraded))
+                try:
+                    row.update(_cold(path, delegate, count, film))
+                except subprocess.CalledProcessError as error:
+                    said = error.stderr.strip().splitlines()
+                    why = said[-1] if said else f"exit code {error.returncode}"
+                    row["unmeasured"] |= dict.fromkeys(("cold_ms", "rss_mb"), why)
         measured = measure(queries, min_seconds=seconds, min_count=MIN_QUERIES, progress=progress)
     for row in rows:
         key = f"{row['delegate']}/{row['threads']}"
         if f"{key}/invoke" in measured:
             row.update(_figures(measured[f"{key}/invoke"], measured[f"{key}/screen"]))
-    return rows, measured[NULL].percentile(50).value * 1e3
+    return rows, null.percentile(50).value * 1e3
 
 
 def _row(bundle: ModelBundle, delegate: str, threads: int) -> Row:
     """Return a row in which nothing has been measured yet: null, never left out."""
     manifest = bundle.manifest
-    nothing = dict.fromkeys(
-        ("n", "p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "p99_ms", "max_ms", "screen_p50_ms",
-         "screen_p90_ms", "warmup_ms", "cold_ms", "rss_mb", "energy_mj")
-    )  # fmt: skip
     return {
         "bundle": f"{manifest.name} {manifest.version}",
+        "synthetic": manifest.purpose == "demo",
         "variant": manifest.model.variant,
         "delegate": delegate,
         "threads": threads,
         "status": "failed",
         "reason": None,
-        **nothing,
+        **dict.fromkeys(_FIGURES),
         "degraded": [],
         "unmeasured": {"energy_mj": "no energy meter is read in this version"},
     }
@@ -119,16 +134,19 @@ def _figures(invoke: Latencies, screen: Latencies) -> Row:
 
 
 def _cold(path: Path, delegate: str, threads: int, film: Path) -> Row:
-    """Return the median time and memory of first screenings in fresh processes."""
+    """Return the median time and memory of first screenings in fresh processes.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        One of them did not get to its result.
+    """
     times, memory = [], []
     command = [sys.executable, "-m", "benchmarks.cold_start", str(path), delegate, str(threads),
                str(film)]  # fmt: skip
     for _ in range(COLD_STARTS):
         started = time.monotonic_ns()
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            last = (result.stderr.strip().splitlines() or ["no message"])[-1]
-            return {"status": "failed", "reason": f"cold start: {last}"}
+        result = subprocess.run(command, capture_output=True, text=True, check=True)
         answer = json.loads(result.stdout)
         times.append((answer["finished_ns"] - started) / 1e6)
         memory.append(answer["rss_mb"])

@@ -30,7 +30,9 @@ def write_bench(path: Path, host: dict[str, Any], rows: list[dict[str, Any]]) ->
 
 def table(host: dict[str, Any], rows: list[dict[str, Any]]) -> Table:
     """Return the rows as a table, milliseconds unless it says otherwise."""
-    result = Table(title=f"ms on {host['cpu']}, {host['cores']} cores", title_justify="left")
+    synthetic = ", SYNTHETIC: model trained on drawings" if rows[0]["synthetic"] else ""
+    title = f"ms on {host['cpu']}, {host['cores']} cores{synthetic}"
+    result = Table(title=title, title_justify="left")
     result.add_column("delegate")
     result.add_column("threads", justify="right")
     for heading, _, _ in _COLUMNS:

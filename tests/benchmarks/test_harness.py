@@ -87,3 +87,23 @@ def test_drift_hits_all_systems_alike() -> None:
     found = measure(systems, min_seconds=2, min_count=10, clock=machine.clock)
     medians = [found[name].percentile(50).value for name in "ab"]
     assert medians[0] / medians[1] == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_fast_system_is_spread_over_the_same_time_as_a_slow_one() -> None:
+    machine = Machine()
+    asked: dict[str, list[int]] = {"fast": [], "slow": []}
+
+    def query(name: str, milliseconds: float) -> Callable[[], None]:
+        run = machine.query(lambda: milliseconds)
+
+        def asking() -> None:
+            asked[name].append(machine.now)
+            run()
+
+        return asking
+
+    systems = {"fast": query("fast", 0.05), "slow": query("slow", 50.0)}
+    measure(systems, min_seconds=2, min_count=100, clock=machine.clock)
+    # Of the fast one's queries, half before the middle of the run and half after it.
+    early = np.mean(np.array(asked["fast"]) < machine.now / 2)
+    assert early == pytest.approx(0.5, abs=0.1)
