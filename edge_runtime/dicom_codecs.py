@@ -7,7 +7,7 @@ both. imagecodecs is BSD and reads all four. The contract is pydicom's guide "De
 from __future__ import annotations
 
 import importlib.util
-from functools import cache
+import threading
 
 from pydicom import uid
 from pydicom.pixels.decoders.base import DecodeRunner, get_decoder
@@ -18,6 +18,9 @@ JPEG_SYNTAXES = (
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
 )
+_lock = threading.Lock()
+_registered = False
+
 DECODER_DEPENDENCIES = dict.fromkeys(JPEG_SYNTAXES, ("imagecodecs>=2024.1.1",))
 
 
@@ -36,8 +39,11 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
     return bytes(frame.astype(frame.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
-@cache
 def register_codecs() -> None:
-    """Offer the plug-in to pydicom, once a process."""
-    for syntax in JPEG_SYNTAXES:
-        get_decoder(syntax).add_plugin("osteoedge", (__name__, "decode_frame"))
+    """Offer the plug-in to pydicom, once a process, whichever thread comes first."""
+    global _registered
+    with _lock:
+        if not _registered:
+            for syntax in JPEG_SYNTAXES:
+                get_decoder(syntax).add_plugin("osteoedge", (__name__, "decode_frame"))
+            _registered = True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -243,3 +245,17 @@ def test_every_catalogued_file_is_read_or_refused_in_one_line(local_data: Path) 
             assert str(error).startswith(f"{path.name}: ")
             assert "\n" not in str(error)
     assert read >= 12
+
+
+def test_films_can_be_read_in_threads_from_the_first_one_on() -> None:
+    """Decoders are registered once a process, also when several threads come first."""
+    script = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from edge_runtime.dicom_codecs import register_codecs\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    list(pool.map(lambda _: register_codecs(), range(64)))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
