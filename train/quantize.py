@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,14 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
-    Default8BitQuantizeConfig,
-    Default8BitQuantizeRegistry,
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_configs as configs,
 )
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_scheme import (
-    Default8BitQuantizeScheme,
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_registry as registries,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_scheme as schemes,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
     QuantizeLayer,
@@ -38,6 +42,9 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
+
+Means = dict[str, tf.Tensor]
+"""Mean of each channel by layer name, each of shape (channels,)."""
 
 
 def quantize_aware(model: tf_keras.Model, spec: InputSpec) -> tf_keras.Model:
@@ -111,43 +118,37 @@ def calibrate_ranges(
     ConfigError
         Where there are no batches.
     """
+    films = list(batches)
+    if not films:
+        raise ConfigError("there are no films to calibrate on", "Name a dataset with films in it")
     wrappers = [layer for layer in qat_model.layers if isinstance(layer, QuantizeWrapper)]
     layers = [wrapper.layer for wrapper in wrappers if _offset(wrapper.layer) is not None]
     for wrapper in wrappers:
         for weight, quantizer, ranges in wrapper._weight_vars:
             quantizer(weight, True, ranges)
 
-    exact, observer = _NoQuantizer(), _RangeObserver()
-    in_float = [*_weights_by(exact, wrappers), *_activations_by(exact, wrappers)]
-    observed = _activations_by(observer, wrappers)
-    count = 0
-    means: dict[str, tf.Tensor] = {}
+    # All films in float come first: correcting an offset changes what float means.
+    exact = _NoQuantizer()
+    float_means: list[Means] = [{} for _ in films]
+    with _replaced([*_weights_by(exact, wrappers), *_activations_by(exact, wrappers)]):
+        for batch, means in zip(films, float_means, strict=True):
+            with _after_each(layers, partial(_note_mean, means)):
+                qat_model(batch, training=False)
 
-    def measure(layer: tf_keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
-        means[layer.name] = tf.reduce_mean(outputs, axis=(0, 1, 2))
-        return outputs
-
-    def correct(layer: tf_keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
-        # Layers behind this one see it corrected: corrected all at once, they would overshoot.
-        shift = (means[layer.name] - tf.reduce_mean(outputs, axis=(0, 1, 2))) / count
-        _offset(layer).assign_add(shift)
-        return outputs + shift
-
-    for count, batch in enumerate(batches, start=1):
-        with _replaced(in_float), _after_each(layers, measure):
-            qat_model(batch, training=False)
-        with _replaced(observed), _after_each(layers, correct):
-            qat_model(batch, training=False)
-        observer.decay = decay
-    if count == 0:
-        raise ConfigError("there are no films to calibrate on", "Name a dataset with films in it")
+    observer = _RangeObserver()
+    with _replaced(_activations_by(observer, wrappers)):
+        for seen, (batch, means) in enumerate(zip(films, float_means, strict=True)):
+            with _after_each(layers, partial(_restore_mean, means, 1.0 / (seen + 1))):
+                qat_model(batch, training=False)
+            observer.decay = decay
 
 
 def freeze_batch_norm(model: tf_keras.Model) -> None:
     """Let every BatchNormalization use its moving statistics in training steps as well.
 
     They are what the integer model folds into its weights, so fine-tuning must see them. Scale
-    and offset stay trainable in a quantization-aware model.
+    and offset stay trainable in a quantization-aware model. Its ``.weights.h5`` files load into
+    it frozen or not; the older ``.h5`` format refuses a frozen one.
     """
     for layer in model.layers:
         inner = layer.layer if isinstance(layer, QuantizeWrapper) else layer
@@ -155,44 +156,60 @@ def freeze_batch_norm(model: tf_keras.Model) -> None:
             inner.trainable = False
 
 
-class _Scheme(Default8BitQuantizeScheme):  # type: ignore[misc]
-    """The default scheme, with one range for each channel of a depthwise kernel."""
+class _Scheme(schemes.Default8BitQuantizeScheme):  # type: ignore[misc]
+    """The default scheme, with three kinds of layer quantized as the integer kernels need it."""
 
-    def get_quantize_registry(self) -> Default8BitQuantizeRegistry:
-        registry = Default8BitQuantizeRegistry()
-        registry._layer_quantize_map[tf_keras.layers.DepthwiseConv2D] = _DepthwiseConfig()
+    def get_quantize_registry(self) -> registries.Default8BitQuantizeRegistry:
+        registry = registries.Default8BitQuantizeRegistry()
+        kinds = registry._layer_quantize_map
+        kinds[tf_keras.layers.Conv2D] = _KernelConfig("kernel", channel_axis=3)
+        kinds[tf_keras.layers.DepthwiseConv2D] = _KernelConfig("depthwise_kernel", channel_axis=2)
+        # Repeating numbers needs no range of its own, and a second one would be another rounding.
+        kinds[tf_keras.layers.UpSampling2D] = configs.NoOpQuantizeConfig()
         return registry
 
 
-class _DepthwiseConfig(Default8BitQuantizeConfig):  # type: ignore[misc]
-    """How to quantize a depthwise convolution."""
+class _KernelConfig(registries.Default8BitQuantizeConfig):  # type: ignore[misc]
+    """How to quantize a convolution."""
 
-    def __init__(self) -> None:
-        super().__init__(["depthwise_kernel"], ["activation"], False)
-        self.weight_quantizer = _DepthwiseQuantizer()
+    def __init__(self, kernel: str, channel_axis: int) -> None:
+        super().__init__([kernel], ["activation"], False)
+        self.weight_quantizer = _KernelQuantizer(channel_axis)
 
 
-class _DepthwiseQuantizer(LastValueQuantizer):  # type: ignore[misc]
-    """Quantizes each channel of a depthwise kernel, shape (rows, columns, channels, 1), alone.
+class _KernelQuantizer(LastValueQuantizer):  # type: ignore[misc]
+    """Quantizes each output channel of a kernel by its own largest weight.
 
-    The toolkit takes the last axis for the channels, which is 1 here: one range for channels whose
-    ImageNet weights differ a hundredfold. The integer kernels have always had a range for each.
+    The toolkit takes the last axis for the channels. In a depthwise kernel that is 1 long: one
+    range for channels whose ImageNet weights differ a hundredfold.
     """
 
-    def __init__(self) -> None:
-        super().__init__(num_bits=8, per_axis=True, symmetric=True, narrow_range=True)
+    # One channel in 160 of the published EfficientNet-Lite0 is dead, with weights of 1e-8. By its
+    # own range its bias overflows int32, and 0 becomes 6. No live channel is below a thousandth.
+    SMALLEST_RANGE = 1e-3
 
-    def build(
-        self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer
-    ) -> dict[str, tf.Variable]:
-        return self._add_range_weights(layer, name, per_axis=True, tensor_shape=tensor_shape[:-1])
+    def __init__(self, channel_axis: int) -> None:
+        super().__init__(num_bits=8, per_axis=True, symmetric=True, narrow_range=True)
+        self.channel_axis = channel_axis
+
+    def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> Any:
+        channels = tensor_shape[: self.channel_axis + 1]
+        return self._add_range_weights(layer, name, per_axis=True, tensor_shape=channels)
 
     def __call__(
         self, inputs: tf.Tensor, training: bool, weights: dict[str, tf.Variable]
     ) -> tf.Tensor:
-        rows, columns, channels, _ = inputs.shape
-        by_channel = tf.reshape(inputs, (rows, columns, 1, channels))
-        return tf.reshape(super().__call__(by_channel, training, weights), inputs.shape)
+        rows, columns = inputs.shape[:2]
+        by_channel = tf.reshape(inputs, (rows, columns, -1, inputs.shape[self.channel_axis]))
+        if training:
+            reach = tf.reduce_max(tf.abs(by_channel), axis=(0, 1, 2))
+            reach = tf.maximum(reach, self.SMALLEST_RANGE * tf.reduce_max(reach))
+            weights["min_var"].assign(-reach)
+            weights["max_var"].assign(reach)
+        quantized = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            by_channel, weights["min_var"], weights["max_var"], num_bits=8, narrow_range=True
+        )
+        return tf.reshape(quantized, inputs.shape)
 
 
 class _RangeObserver(MovingAverageQuantizer):  # type: ignore[misc]
@@ -224,11 +241,29 @@ class _NoQuantizer(Quantizer):  # type: ignore[misc]
         return {}
 
 
-def _offset(layer: tf_keras.layers.Layer) -> tf.Variable | None:
-    """Return what a layer adds to each channel."""
+def _offset(layer: tf_keras.layers.Layer) -> Any:
+    """Return the variable that a layer adds to each channel, or None."""
     if isinstance(layer, tf_keras.layers.BatchNormalization):
         return layer.beta
     return getattr(layer, "bias", None)
+
+
+def _note_mean(means: Means, layer: tf_keras.layers.Layer, outputs: tf.Tensor) -> tf.Tensor:
+    """Note the mean of each channel, and pass the outputs on."""
+    means[layer.name] = tf.reduce_mean(outputs, axis=(0, 1, 2))
+    return outputs
+
+
+def _restore_mean(
+    means: Means, share: float, layer: tf_keras.layers.Layer, outputs: tf.Tensor
+) -> tf.Tensor:
+    """Move the offset by ``share`` of what is missing to ``means``, and the outputs with it.
+
+    So the layers behind this one see it corrected. All corrected at once would overshoot.
+    """
+    shift = share * (means[layer.name] - tf.reduce_mean(outputs, axis=(0, 1, 2)))
+    _offset(layer).assign_add(shift)
+    return outputs + shift
 
 
 @contextmanager

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from edge_runtime.bundle import LABELS
-from train.evaluate.metrics import auc, evaluate, macro_auc, paired_difference, write_metrics
+from train.evaluate.metrics import (
+    auc,
+    evaluate,
+    macro_auc,
+    paired_difference,
+    tumour_auc,
+    write_metrics,
+)
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,44 @@ def test_a_perfect_and_a_constant_model() -> None:
     assert constant["spec_at_sens90"].value == 0
 
 
-def test_overconfidence_shows_in_the_calibration_error() -> None:
+def test_an_inverted_model_is_as_far_below_chance() -> None:
+    labels, probabilities = noisy(120)
+    upright = evaluate(frame(labels, probabilities), (), resamples=5)
+    inverted = evaluate(frame(labels, (1.0 - probabilities) / 2.0), (), resamples=5)
+    for name in ("auc_macro", "auc_benign", "auc_tumour"):
+        assert inverted[name].value == pytest.approx(1.0 - upright[name].value, abs=1e-12)
+
+
+def test_calibration_error_and_brier_by_hand() -> None:
     labels = np.array([0] * 60 + [1] * 40)
     sure = np.tile([0.9, 0.05, 0.05], (100, 1))
-    # Says 0.9, is right in 0.6: whatever the bins, their gaps weigh up to at least 0.3.
-    assert evaluate(frame(labels, sure), (), resamples=5)["ece"].value == pytest.approx(
-        0.4, abs=0.1
-    )
+    films = frame(labels, sure)
+    found = evaluate(films, (), resamples=5)
+    # Says 0.9 and is right in 0.6. Films of one confidence share a bin, in whatever order they lie.
+    assert found["ece"].value == pytest.approx(0.3)
+    shuffled = evaluate(films.sample(frac=1.0, random_state=0), (), resamples=5)
+    assert shuffled["ece"].value == pytest.approx(0.3)
+    right, wrong = 0.1**2 + 2 * 0.05**2, 0.9**2 + 0.95**2 + 0.05**2
+    assert found["brier"].value == pytest.approx(0.6 * right + 0.4 * wrong)
+
+
+def test_calibration_error_has_fifteen_bins_of_equal_mass() -> None:
+    generator = np.random.default_rng(5)
+    confidence = np.sort(generator.uniform(0.5, 1.0, 150))
+    right = generator.random(150) < 0.7
+    rest = (1.0 - confidence) / 2.0
+    probabilities = np.column_stack([confidence, rest, rest])
+    gaps = (confidence - right).reshape(15, 10).mean(axis=1)
+    found = evaluate(frame(np.where(right, 0, 1), probabilities), (), resamples=5)
+    assert found["ece"].value == pytest.approx(np.abs(gaps).mean())
+
+
+def test_specificity_at_sensitivity_by_hand() -> None:
+    # Nine of ten tumours are found at 0.5, where two of four films without are flagged: one ties.
+    tumour = np.array([0.9, 0.9, 0.8, 0.8, 0.7, 0.7, 0.6, 0.6, 0.5, 0.1, 0.55, 0.5, 0.4, 0.3])
+    labels = np.array([1] * 10 + [0] * 4)
+    probabilities = np.column_stack([1.0 - tumour, tumour, np.zeros(14)])
+    assert evaluate(frame(labels, probabilities), (), resamples=5)["spec_at_sens90"].value == 0.5
 
 
 def test_unable_counts_as_referred_and_unreadable_films_have_no_auc() -> None:
@@ -107,8 +145,29 @@ def test_unable_counts_as_referred_and_unreadable_films_have_no_auc() -> None:
     assert found["tumour.sensitivity"].value == pytest.approx(
         (labels[:30] > 0).sum() / (labels > 0).sum()
     )
+    # Of the unable films, the twenty with probabilities count in the AUC.
     expected = macro_auc(labels[10:], probabilities[10:])
     assert found["auc_macro"].value == pytest.approx(expected)
+    score = 1.0 - probabilities[10:, 0]
+    assert tumour_auc(films, resamples=5).value == pytest.approx(auc(labels[10:] > 0, score))
+
+
+def test_coverage_is_unknown_of_a_model_that_decides_nothing() -> None:
+    labels, probabilities = noisy(40)
+    undecided = evaluate(frame(labels, probabilities).assign(decision=pd.NA), (), resamples=5)
+    assert undecided["coverage"].value is None
+    assert undecided["accuracy"].value is not None
+
+
+def test_dice_and_marks_are_means_over_the_films_that_have_them() -> None:
+    labels, probabilities = noisy(6)
+    films = frame(labels, probabilities).assign(
+        dice=[0.5, 0.9, np.nan, np.nan, np.nan, np.nan],
+        painted=[None, None, True, False, True, True],
+    )
+    found = evaluate(films, (), resamples=5)
+    assert found["dice_tumour"].value == pytest.approx(0.7)
+    assert found["false_mask_rate"].value == pytest.approx(0.75)
 
 
 def test_operating_points_by_hand() -> None:
@@ -142,6 +201,31 @@ def test_a_missing_class_is_null_and_the_rest_is_there() -> None:
     assert found["auc_malignant"].value is None
     assert found["auc_macro"].value is None
     assert found["auc_tumour"].value is not None
+    nothing = evaluate(films.assign(label=None), [Point("any", "tumour", 0.5)], resamples=5)
+    assert set(nothing) > set(found)
+    assert all(metric.value is None for metric in nothing.values())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.floats(0.0, 0.8))
+def test_intervals_hold_the_value(seed: int, per_patient: int, skill: float) -> None:
+    films = frame(*noisy(120, skill, seed), per_patient)
+    found = evaluate(films, [Point("any", "tumour", 0.5)], resamples=200)
+    # Not of ece, which resampling raises, nor of spec_at_sens90, which jumps with one film.
+    for name in ("auc_macro", "auc_tumour", "accuracy", "brier", "any.sensitivity", "any.ppv"):
+        metric = found[name]
+        assert metric.low <= metric.value <= metric.high, name
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(range(40)))
+def test_the_order_of_the_films_changes_nothing(order: list[int]) -> None:
+    labels, probabilities = noisy(40)
+    films = frame(labels, probabilities.round(1), per_patient=2)
+    one, two = evaluate(films, (), resamples=20), evaluate(films.iloc[order], (), resamples=20)
+    for name, metric in one.items():
+        for part in ("value", "low", "high"):
+            assert getattr(two[name], part) == pytest.approx(getattr(metric, part)), name
 
 
 def test_intervals_hold_the_value_and_widen_when_patients_repeat() -> None:
@@ -166,3 +250,14 @@ def test_paired_difference() -> None:
     assert paired_difference(better, worse, resamples=100).low > 0
     with pytest.raises(ValueError, match="same films"):
         paired_difference(better, worse.iloc[::-1])
+    other_labels = better.assign(label=np.roll(better["label"], 1))
+    with pytest.raises(ValueError, match="same films"):
+        paired_difference(better, other_labels)
+
+
+def test_paired_difference_is_over_films_that_both_read() -> None:
+    labels, probabilities = noisy(90)
+    whole = frame(labels, probabilities)
+    partly = whole.copy()
+    partly.loc[:9, ["p_no_tumour", "p_benign", "p_malignant"]] = np.nan
+    assert paired_difference(whole, partly, resamples=20).value == 0.0

@@ -21,7 +21,10 @@ from edge_runtime.errors import ConfigError, MissingExtraError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+_STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
+    "FloatStorage": np.dtype("<f4"),
+    "LongStorage": np.dtype("<i8"),
+}
 
 Array = npt.NDArray[np.generic]
 
@@ -159,12 +162,13 @@ def _view(
     _require_sizes(offset, *shape, *strides)
     last = offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
     # Overlapping views could blow a few bytes up to any size; weights have none.
-    if math.prod(shape) > storage.length or (math.prod(shape) and last >= storage.length):
+    count = math.prod(shape, start=1)
+    if count > storage.length or (count and last >= storage.length):
         raise _RefusedError(f"it holds a tensor of shape {shape} that exceeds its storage")
     return _View(storage, offset, shape, strides)
 
 
-def _require_sizes(*sizes: object) -> None:
+def _require_sizes(*sizes: Any) -> None:
     if not all(type(size) is int and 0 <= size < 2**31 for size in sizes):
         raise _RefusedError(f"it holds {sizes} where sizes belong")
 
