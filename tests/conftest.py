@@ -47,9 +47,9 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset folder of 240 drawn films."""
+    """A dataset folder of 400 drawn films."""
     folder = tmp_path_factory.mktemp("phantoms") / "data"
-    must(osteoedge("data", "phantom", folder, "--count", 240, "--seed", 5))
+    must(osteoedge("data", "phantom", folder, "--count", 400, "--seed", 5))
     return folder
 
 

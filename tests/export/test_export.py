@@ -71,9 +71,9 @@ def test_the_file_is_integer_through_and_through(bundle: ModelBundle) -> None:
     interpreter.allocate_tensors()
     kinds = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
     assert kinds <= {np.int8, np.int32, np.int64}
-    assert [d["shape"].tolist() for d in interpreter.get_input_details()] == [[1, 96, 96, 1]]
+    assert [d["shape"].tolist() for d in interpreter.get_input_details()] == [[1, 128, 128, 1]]
     outputs = sorted(d["shape"].tolist() for d in interpreter.get_output_details())
-    assert outputs == [[1, 3, 3, 3], [1, 24, 24, 1]]
+    assert outputs == [[1, 4, 4, 3], [1, 32, 32, 1]]
     tensor = bundle.manifest.model.input
     assert tensor.scale == pytest.approx(1 / 128, abs=1e-9)
     assert tensor.zero_point == -1
@@ -191,4 +191,4 @@ def test_levels(bundle: ModelBundle) -> None:
 
 
 def test_the_float_network_is_there_for_comparison(trained: Trained) -> None:
-    assert float_model(load_run(trained.run)).output["cam"].shape[1:] == (3, 3, 3)
+    assert float_model(load_run(trained.run)).output["cam"].shape[1:] == (4, 4, 3)
