@@ -106,6 +106,7 @@ def evaluate(
     else:
         evaluation.print_table()
         typer.echo(f"Report: {out / 'report.html'}    Figures: {out / 'metrics.json'}")
-        typer.echo(f"Next: osteoedge bench {first[0]} --out {out / 'bench.json'}")
+        if first[0].suffix == ".osteo":
+            typer.echo(f"Next: osteoedge bench {first[0]} --out {out / 'bench.json'}")
     if evaluation.errors:
         raise typer.Exit(1)

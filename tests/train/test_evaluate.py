@@ -65,6 +65,7 @@ def test_predictions_can_be_evaluated_again(
         json.loads((folder / "metrics.json").read_text())["metrics"]
         for folder in (evaluated, tmp_path)
     )
+    assert "SYNTHETIC" in (tmp_path / "report.html").read_text(), "the films are drawings"
     for name in NAMES:
         assert two[name]["value"] == pytest.approx(one[name]["value"], abs=1e-9), name
 

@@ -22,15 +22,19 @@ mpl.rcParams["svg.hashsalt"] = "osteoedge"
 def roc(read: pd.DataFrame) -> str:
     """Draw the ROC curve of each class against the rest, and of tumour against none."""
     figure, axes = _axes("1 - specificity", "sensitivity")
+    axes.set_ylim(0, 1.02)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
     curves = {label: (read["label"] == label, read[f"p_{label}"]) for label in LABELS}
     curves["tumour"] = (read["label"] != "no_tumour", 1.0 - read["p_no_tumour"])
     for name, (positive, score) in curves.items():
-        hits = positive.to_numpy()[np.argsort(-score.to_numpy(), kind="stable")]
+        order = np.argsort(-score.to_numpy(), kind="stable")
+        hits, falling = positive.to_numpy()[order], score.to_numpy()[order]
         if not 0 < hits.sum() < len(hits):
             continue
-        sensitivity = np.concatenate([[0], np.cumsum(hits) / hits.sum()])
-        false = np.concatenate([[0], np.cumsum(~hits) / (~hits).sum()])
+        # No threshold parts films of equal score: one straight piece of the curve spans them.
+        last = np.flatnonzero(np.diff(falling, append=-np.inf))
+        sensitivity = np.concatenate([[0], np.cumsum(hits)[last] / hits.sum()])
+        false = np.concatenate([[0], np.cumsum(~hits)[last] / (~hits).sum()])
         area = auc(positive.to_numpy(), score.to_numpy())
         label = f"{name.replace('_', ' ')} {area:.3f}"
         axes.plot(false, sensitivity, color=COLOURS[name], label=label)
@@ -41,6 +45,7 @@ def roc(read: pd.DataFrame) -> str:
 def reliability(read: pd.DataFrame) -> str:
     """Draw how often a tumour was there against how probable it was said to be."""
     figure, axes = _axes("tumour probability, as stated", "share that was a tumour")
+    axes.set_ylim(0, 1.02)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
     probability = 1.0 - read["p_no_tumour"].to_numpy(np.float64)
     tumour = (read["label"] != "no_tumour").to_numpy()
@@ -64,7 +69,6 @@ def scores(read: pd.DataFrame, thresholds: dict[str, float]) -> str:
     for name, threshold in thresholds.items():
         axes.axvline(threshold, color="#666666", linestyle="--", linewidth=1)
         axes.text(threshold, axes.get_ylim()[1], f" {name}", va="top", color="#444444", fontsize=9)
-    axes.set_ylim(auto=True)
     axes.legend(frameon=False)
     return _svg(figure)
 
@@ -74,7 +78,6 @@ def _axes(x: str, y: str) -> tuple[Figure, mpl.axes.Axes]:
     axes = figure.add_subplot()
     axes.set(xlabel=x, ylabel=y)
     axes.set_xlim(0, 1)
-    axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 

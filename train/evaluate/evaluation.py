@@ -196,7 +196,15 @@ def _read_predictions(path: Path, dataset: Dataset) -> _Predicted:
     for name in ("p_no_tumour", "p_benign", "p_malignant", "decision", "dice", "painted"):
         if name in given.columns:
             predictions[name] = given[name].to_numpy()
-    return _Predicted(path.stem, "research", predictions, (), [], [], {"Predictions": path.name})
+    return _Predicted(
+        name=path.stem,
+        purpose="demo" if dataset.card.synthetic else "research",
+        predictions=predictions,
+        operating_points=(),
+        errors=[],
+        examples=[],
+        facts={"Predictions": path.name},
+    )
 
 
 def _cell(metric: Metric | None) -> str:
