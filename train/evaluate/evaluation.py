@@ -14,7 +14,7 @@ from edge_runtime.bundle import OperatingPoint, load_bundle
 from edge_runtime.errors import DatasetError, OsteoedgeError
 from edge_runtime.screener import Screener
 from train.dataset.schema import Dataset, load_dataset
-from train.evaluate.metrics import Metric, evaluate, write_metrics
+from train.evaluate.metrics import Metric, evaluate, paired_difference, write_metrics
 from train.evaluate.report import write_report
 from train.evaluate.screenings import keras_predictions, screen_dataset, write_examples
 from train.progress import bar
@@ -38,9 +38,18 @@ class _Predicted:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured: metrics by model, the first one being the one that is reported."""
+    """What was measured, the first model being the one that is reported.
+
+    Attributes
+    ----------
+    metrics
+        By model, then by name.
+    ahead
+        For each other model, by how much macro AUC the first one is better, on paired resamples.
+    """
 
     metrics: dict[str, dict[str, Metric]]
+    ahead: dict[str, Metric]
     errors: list[OsteoedgeError]
 
     def print_table(self) -> None:
@@ -53,6 +62,9 @@ class Evaluation:
         points = [name for name in first if "." in name]
         for name in (*HEADLINE, *points):
             table.add_row(name, *(_cell(found.get(name)) for found in self.metrics.values()))
+        if self.ahead:
+            lead = [_cell(self.ahead.get(name)) for name in self.metrics]
+            table.add_row("auc_macro of the first, less this", *lead)
         Console().print(table)
 
 
@@ -110,7 +122,10 @@ def evaluate_models(
         },
         variants=list(metrics.items()) if len(metrics) > 1 else [],
     )
-    return Evaluation(metrics, [error for answer in answers for error in answer.errors])
+    ahead = {
+        other.name: paired_difference(first.predictions, other.predictions) for other in answers[1:]
+    }
+    return Evaluation(metrics, ahead, [error for answer in answers for error in answer.errors])
 
 
 def _predict(model: Path, dataset: Dataset, out: Path | None, through_dicom: bool) -> _Predicted:
