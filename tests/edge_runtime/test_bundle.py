@@ -96,7 +96,7 @@ def test_a_manifest_of_another_schema_or_with_an_unknown_key(
             return json.dumps(self.document).encode()
 
     out = tmp_path / "other.osteo"
-    spec = {**document["input_spec"], "width": 128}
+    spec = {**document["input_spec"], "width": 160}
     for changes, message in (
         ({"schema": "osteoedge.bundle/2"}, "not understood.*schema"),
         ({"input_spec": {**document["input_spec"], "mirror": True}}, "input_spec.mirror"),
