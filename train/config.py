@@ -19,7 +19,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 
 RECIPES = Path(__file__).parent / "recipes"
-Backbone = Literal["efficientnet_lite0", "mobilenet_v2"]
+Backbone = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2"]
 
 
 class _Section(BaseModel):
@@ -27,7 +27,7 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Which films, and how patients are shared out."""
+    """Which films, how patients are shared out, and how often each film is seen."""
 
     where: str = Field("", description="train only on these films, e.g. 'centre == 1'")
     validation: float = Field(
@@ -35,6 +35,9 @@ class DataConfig(_Section):
     )
     calibration: float = Field(
         0.18, gt=0, lt=0.5, description="share of patients kept for thresholds of the int8 file"
+    )
+    balance: tuple[str, ...] = Field(
+        (), description="columns whose values are seen equally often, e.g. ['centre', 'label']"
     )
 
 
@@ -61,13 +64,23 @@ class AugmentConfig(_Section):
     brightness: float = Field(0.05, ge=0, lt=1, description="largest change of brightness, of 1")
     noise: float = Field(0.0, ge=0, lt=1, description="standard deviation of added noise, of 1")
     inversion: float = Field(0.0, ge=0, le=1, description="share of films turned black for white")
+    collimation: float = Field(0.0, ge=0, lt=0.5, description="largest share blackened, each side")
+    erase: float = Field(0.0, ge=0, le=1, description="share of films with a patch made grey")
+    blur: float = Field(0.0, ge=0, le=10, description="largest sigma of a Gaussian blur, in pixels")
+    jpeg: float = Field(0.0, ge=0, le=1, description="share of films compressed, quality 30 to 95")
 
 
 class LossConfig(_Section):
     """What is minimised."""
 
+    class_weights: Literal["frequency", "effective_number"] = Field(
+        "frequency", description="how rare classes gain weight: a power of 1/n, or Cui et al. 2019"
+    )
     class_balance: float = Field(
-        0.5, ge=0, le=1, description="class weights: frequency to the power -class_balance"
+        0.5, ge=0, le=1, description="0: films weigh the same; 1: classes weigh the same"
+    )
+    focal_gamma: float = Field(
+        0.0, ge=0, le=5, description="focus on films that are still wrong, 0 for none"
     )
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of each label spread out")
     mask_weight: float = Field(

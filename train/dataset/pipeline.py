@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import tensorflow as tf
 
+from edge_runtime.errors import DatasetError
 from edge_runtime.preprocess import InputSpec
 from train.config import AugmentConfig
 from train.dataset.augment import augment
@@ -19,12 +22,26 @@ MASK_STRIDE = 4
 
 @dataclass(frozen=True)
 class FilmSet:
-    """The films of one part: a cache, the rows that belong to the part, and their labels (n,)."""
+    """The films of one part.
+
+    Attributes
+    ----------
+    cache
+        Films of the whole dataset.
+    rows
+        (n,) which of them belong to the part.
+    labels
+        (n,) 0, 1, 2, or -1 for unknown.
+    groups
+        (n,) number of the group that each film belongs to, 0..g-1: groups are seen equally often
+        in training. None: films are.
+    """
 
     cache: FilmCache
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
     spec: InputSpec
+    groups: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,7 +58,8 @@ def training_batches(
         `film` (n, h, w, 1) normalised float32; `label` (n,) int32, -1 unknown; `mask`
         (n, h/4, w/4, 1) float32 coverage 0..1; `mask_known` (n,) float32 0 or 1.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(len(films))
+    groups = np.zeros(len(films), np.int64) if films.groups is None else films.groups
+    order = balanced_order(groups, seed=seed, epoch=epoch)
     # A last batch of one or two films would disturb the BatchNorm statistics.
     drop = len(order) > batch
     dataset = tf.data.Dataset.from_tensor_slices(order.astype(np.int64))
@@ -54,6 +72,53 @@ def training_batches(
         return _batch(pixels, masks, labels, known, films.spec)
 
     return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
+
+
+def balanced_order(
+    groups: npt.NDArray[np.int64], *, seed: int, epoch: int
+) -> npt.NDArray[np.int64]:
+    """Return an order in which every group is seen equally often, to one film.
+
+    Parameters
+    ----------
+    groups
+        (n,) group of each film, 0..g-1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) int64. Films of a large group take turns over the epochs; those of a small one come
+        several times an epoch, each before any comes again.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    shares = np.diff(np.linspace(0, len(groups), len(members) + 1).astype(int))
+    drawn = [
+        np.concatenate([rng.permutation(own) for _ in range(-(-share // len(own)))])[:share]
+        for own, share in zip(members, shares, strict=True)
+    ]
+    return rng.permutation(np.concatenate(drawn)).astype(np.int64)
+
+
+def group_index(films: pd.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Return the group of each film, 0..g-1: films with the same values in all of ``columns``.
+
+    A blank is a value of its own. Without columns there are no groups.
+
+    Raises
+    ------
+    DatasetError
+        The table lacks a column.
+    """
+    missing = [column for column in columns if column not in films.columns]
+    if missing:
+        raise DatasetError(
+            f"no column is called {', '.join(missing)}, which data.balance names",
+            f"Use columns of radiographs.csv: {', '.join(map(str, films.columns))}",
+        )
+    if not columns:
+        return None
+    return films.groupby(list(columns), dropna=False).ngroup().to_numpy(np.int64)
 
 
 def evaluation_batches(films: FilmSet, *, batch: int) -> tf.data.Dataset:

@@ -7,6 +7,8 @@ Each BatchNormalization stands directly behind its convolution, where conversion
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 import tf_keras
 
@@ -14,7 +16,7 @@ Features = dict[int, tf.Tensor]
 """Feature maps by stride 4, 8, 16 and 32, each of shape (batch, height/stride, width/stride, n)."""
 
 # Repeats, kernel, stride, expansion and filters of each stage of EfficientNet-B0.
-_LITE0_STAGES = (
+_B0_STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -23,6 +25,12 @@ _LITE0_STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+# Factors of width and depth.
+EFFICIENTNET_LITE = {
+    "efficientnet_lite0": (1.0, 1.0),
+    "efficientnet_lite1": (1.0, 1.1),
+    "efficientnet_lite2": (1.1, 1.2),
+}
 
 
 def convolution(
@@ -45,33 +53,39 @@ def depthwise(x: tf.Tensor, name: str, kernel: int, stride: int = 1) -> tf.Tenso
     return tf_keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
 
 
-def efficientnet_lite0(inputs: tf.Tensor) -> Features:
-    """Append EfficientNet-Lite0 to ``inputs``.
+def efficientnet_lite(inputs: tf.Tensor, variant: str) -> Features:
+    """Append EfficientNet-Lite to ``inputs``.
 
-    EfficientNet-B0 (Tan and Le, ICML 2019, arXiv:1905.11946, table 1) without squeeze-excite and
-    with relu6 in place of swish, as published for edge devices.
+    EfficientNet (Tan and Le, ICML 2019, arXiv:1905.11946, table 1 and section 3.3) without
+    squeeze-excite and with relu6 in place of swish, as published for edge devices: stem, top and
+    the depths of the first and last stage stay those of the smallest.
 
     Parameters
     ----------
     inputs
         float32, shape (batch, height, width, channels), normalised by
         :class:`edge_runtime.preprocess.InputSpec`.
+    variant
+        A key of :data:`EFFICIENTNET_LITE`.
 
     Returns
     -------
     dict
         Block outputs at strides 4, 8 and 16, and the 1280 relu6 features at stride 32.
     """
+    width, depth = EFFICIENTNET_LITE[variant]
     features: Features = {}
     x = convolution(inputs, "stem", 32, kernel=3, stride=2)
     total_stride, block = 2, 0
-    for repeats, kernel, first_stride, expansion, filters in _LITE0_STAGES:
-        for repeat in range(repeats):
+    for stage, (repeats, kernel, first_stride, expansion, filters) in enumerate(_B0_STAGES):
+        scaled = 0 < stage < len(_B0_STAGES) - 1
+        for repeat in range(math.ceil(repeats * depth) if scaled else repeats):
             stride = first_stride if repeat == 0 else 1
             if stride == 2:
                 features[total_stride] = x
                 total_stride *= 2
-            x = _inverted_residual(x, f"block{block}", kernel, stride, expansion, filters)
+            name = f"block{block}"
+            x = _inverted_residual(x, name, kernel, stride, expansion, _scaled(filters, width))
             block += 1
     # Nothing is decoded at full stem resolution.
     del features[2]
@@ -85,7 +99,7 @@ def mobilenet_v2(inputs: tf.Tensor, alpha: float) -> Features:
     Parameters
     ----------
     inputs
-        As for :func:`efficientnet_lite0`.
+        As for :func:`efficientnet_lite`.
     alpha
         Width multiplier: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4 where ImageNet weights are wanted.
 
@@ -99,6 +113,12 @@ def mobilenet_v2(inputs: tf.Tensor, alpha: float) -> Features:
     )
     last_layers = {4: "block_2_add", 8: "block_5_add", 16: "block_12_add", 32: "out_relu"}
     return {stride: network.get_layer(name).output for stride, name in last_layers.items()}
+
+
+def _scaled(filters: int, width: float) -> int:
+    """Return a number of filters times ``width``: a multiple of 8, at most a tenth less."""
+    scaled = max(8, int(filters * width + 4) // 8 * 8)
+    return scaled + 8 if scaled < 0.9 * filters * width else scaled
 
 
 def _inverted_residual(

@@ -14,10 +14,11 @@ import tf_keras
 
 from edge_runtime.errors import ConfigError
 from train.model.backbones import (
+    EFFICIENTNET_LITE,
     Features,
     convolution,
     depthwise,
-    efficientnet_lite0,
+    efficientnet_lite,
     mobilenet_v2,
 )
 from train.model.weights import load_imagenet
@@ -46,11 +47,11 @@ def build_model(
     Parameters
     ----------
     backbone
-        ``efficientnet_lite0`` or ``mobilenet_v2``.
+        A key of :data:`train.model.backbones.EFFICIENTNET_LITE`, or ``mobilenet_v2``.
     height, width
         Of the input in pixels, multiples of 32.
     alpha
-        Width multiplier of ``mobilenet_v2``; ``efficientnet_lite0`` has none.
+        Width multiplier of ``mobilenet_v2``; the others have none.
     dropout
         Share of the stride-32 channels that ``cam`` must do without in a training step, 0..1.
     mask_channels
@@ -80,14 +81,14 @@ def build_model(
             "Choose a height and a width that are multiples of 32",
         )
     film = tf_keras.Input((height, width, 1), name="film")
-    if backbone == "efficientnet_lite0" and alpha == 1.0:
-        features = efficientnet_lite0(film)
+    if backbone in EFFICIENTNET_LITE and alpha == 1.0:
+        features = efficientnet_lite(film, backbone)
     elif backbone == "mobilenet_v2":
         features = mobilenet_v2(film, alpha)
     else:
         raise ConfigError(
             f"there is no backbone {backbone!r} of width {alpha}",
-            "Choose efficientnet_lite0 with alpha = 1.0, or mobilenet_v2",
+            "Choose efficientnet_lite0..2 with alpha = 1.0, or mobilenet_v2",
         )
     # Dropping a whole channel of the map is dropping one of the pooled features.
     kept = tf_keras.layers.SpatialDropout2D(dropout, name="head_dropout")(features[32])

