@@ -1,7 +1,6 @@
 """Films that are in a dataset twice: as they are, re-encoded, mirrored, turned or inverted.
 
-Three steps, each cheaper per pair than the next and sharper than the one before. Decoded pixels that
-are equal are exact duplicates. Perceptual hashes propose near duplicates: one matrix product
+Three steps, each cheaper per pair than the next. Decoded pixels that are equal are exact duplicates. Perceptual hashes propose near duplicates: one matrix product
 compares all films. Limb films on a black ground have like hashes whoever is on them, so each
 candidate is verified by the correlation of its local detail, after a small shift.
 """

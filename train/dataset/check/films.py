@@ -95,10 +95,10 @@ def read_films(dataset: Dataset, progress: Report | None = None) -> Films:
     border = np.zeros((len(read), 4 * (5 + _BORDER_PIECES)), np.float32)
     grey = np.zeros((len(read), _GREY_BINS + 1), np.float32)
     facts = np.zeros((len(read), 5), np.float32)
-    for number, film in enumerate(read):
-        if film is not None:
-            thumbnails[number], border[number] = film.thumbnail, film.border
-            grey[number], facts[number] = film.grey, film.file_facts
+    for number, sound in enumerate(read):
+        if sound is not None:
+            thumbnails[number], border[number] = sound.thumbnail, sound.border
+            grey[number], facts[number] = sound.grey, sound.file_facts
     readable = np.array([film is not None for film in read], bool)
     flat = readable & (thumbnails.reshape(len(read), -1).std(axis=1) < _FLAT)
     content = tuple("" if film is None else film.content for film in read)

@@ -136,9 +136,7 @@ def column_findings(results: Sequence[ColumnResult]) -> list[Finding]:
         yes, no = result.blank
         if abs(yes - no) >= _BLANK_GAP:
             one, other = result.question.split(" or ")
-            what += (
-                f"; it is blank for {yes:.0%} of the films with {one!r}, {no:.0%} with {other!r}"
-            )
+            what += f"; it is blank for {yes:.0%} of {one!r} and {no:.0%} of {other!r}"
         remedy = (
             "Never give it to a model. If it was filled in differently for the two groups, fill it "
             "in again without knowing the label; if it follows from the label, leave it out"
@@ -187,15 +185,15 @@ def _level_rates(values: pd.Series) -> Predictor:
             edges = np.unique(np.quantile(known, inner)) if len(known) else known
             levels = np.where(np.isnan(codes), np.nan, np.searchsorted(edges, codes, "right"))
         # Blank is a level of its own.
-        levels = np.where(np.isnan(levels), -1.0, levels).astype(np.int64) + 1
-        size = int(levels.max()) + 1
-        count = np.bincount(levels[train], minlength=size)
-        positive = np.bincount(levels[train], weights=target[train], minlength=size)
+        level = np.where(np.isnan(levels), -1.0, levels).astype(np.int64) + 1
+        size = int(level.max()) + 1
+        count = np.bincount(level[train], minlength=size)
+        positive = np.bincount(level[train], weights=target[train], minlength=size)
         base = target[train].mean()
         # Without the average: folds with fewer positive films would otherwise score their films
         # higher, for that reason alone.
         rate = (positive + _PRIOR * base) / (count + _PRIOR) - base
-        return np.asarray(rate[levels[test]], np.float64)
+        return np.asarray(rate[level[test]], np.float64)
 
     return predict
 

@@ -1,7 +1,7 @@
 """Probes of pixels that cannot show a tumour: what they predict, a model may learn instead.
 
 The border of a film shows collimation, markers and the unit it was taken on; the histogram and the
-sharpness show exposure, digitisation and compression; the size of the file shows where it came from.
+sharpness show exposure, digitisation and compression; the size of the file shows its origin.
 """
 
 from __future__ import annotations

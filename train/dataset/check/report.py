@@ -218,15 +218,16 @@ def _chart(scored: Sequence[tuple[str, ColumnResult | ProbeResult]]) -> str:
 def _pairs_to_show(result: CheckResult) -> list[Pair]:
     """Put first what matters most: two labels, two parts, two patients, then near pairs."""
     films = result.dataset.films
-    label, patient = films["label"].astype("string"), films["patient_id"]
+    label = films["label"].fillna("").to_numpy(str)
+    patient = films["patient_id"].to_numpy(str)
 
     def rank(pair: Pair) -> tuple[bool, ...]:
         a, b = pair.first, pair.second
         apart = any(split.part[a] != split.part[b] for split in result.splits)
         return (
-            bool(label.fillna("").iat[a] == label.fillna("").iat[b]),
+            bool(label[a] == label[b]),
             not apart,
-            bool(patient.iat[a] == patient.iat[b]),
+            bool(patient[a] == patient[b]),
             pair.kind == "exact",
         )
 

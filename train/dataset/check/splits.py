@@ -116,14 +116,12 @@ def overlaps(split: Split, films: pd.DataFrame) -> list[Overlap]:
 def split_findings(split: Split, films: pd.DataFrame, pairs: Sequence[Pair]) -> list[Finding]:
     """Return the leaks of a split, and the classes that a part lacks."""
     found = [_patient_leak(overlap, split, films) for overlap in overlaps(split, films)]
+    patient = films["patient_id"].to_numpy(str)
     for kind in ("exact", "near"):
         across = [pair for pair in pairs if pair.kind == kind and _separated(split, pair)]
         if across:
             rows = sorted({row for pair in across for row in (pair.first, pair.second)})
-            between = sum(
-                films["patient_id"].iat[pair.first] != films["patient_id"].iat[pair.second]
-                for pair in across
-            )
+            between = sum(patient[pair.first] != patient[pair.second] for pair in across)
             found.append(
                 Finding(
                     "leak",
