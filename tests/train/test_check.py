@@ -149,7 +149,7 @@ def jpeg(pixels: Image) -> Image:
         ("near", "mirrored", lambda a: a[:, ::-1]),
         ("near", "upside down", lambda a: a[::-1]),
         ("near", "turned by 180°", lambda a: a[::-1, ::-1]),
-        ("near", "turned by 90°", lambda a: np.rot90(a)),
+        ("near", "turned by 90°", np.rot90),
         ("near", "inverted", lambda a: 255 - a),
         ("near", "mirrored, inverted", lambda a: 255 - a[:, ::-1]),
     ],
@@ -169,15 +169,15 @@ def test_copies_are_found(
 
 
 def test_limbs_on_black_are_not_all_alike(tmp_path: Path) -> None:
-    """The same white bar on black, with other texture: the hashes agree, the films differ."""
+    """One shape with other texture: the hashes agree, the films differ."""
+    shape = cv2.GaussianBlur(film(999).astype(np.float64), (0, 0), 8)
     images = {}
     for number in range(8):
         generator = np.random.default_rng(number)
-        limb = np.zeros((160, 160), np.float64)
-        limb[:, 60:100] = 150 + 25 * cv2.GaussianBlur(generator.normal(0, 6, (160, 40)), (0, 0), 2)
-        images[number] = limb.clip(0, 255).astype(np.uint8)
+        texture = cv2.GaussianBlur(generator.normal(0, 40, (160, 160)), (0, 0), 1.0)
+        images[number] = (shape + texture).clip(0, 255).astype(np.uint8)
     coded = hashes(np.stack([low_frequencies(images[n]) for n in range(8)]))
-    assert ((BITS - coded @ coded.T) / 2).max() <= 16
+    assert ((BITS - coded @ coded.T) / 2).max() <= 10
     assert check(write(tmp_path / "d", table(8), images)).pairs == ()
 
 
@@ -248,7 +248,7 @@ def test_a_centre_with_one_class_and_a_patient_of_two_sexes(tmp_path: Path) -> N
     result = check(write(tmp_path / "d", films))
     assert {"centre_with_one_class", "patient_of_two_sexes"} <= found(result)
     row = next(row for row in result.composition if (row.variable, row.value) == ("sex", "M"))
-    assert [cell.films for cell in row.cells.values()] == [1, 0]
+    assert [cell.films for cell in row.cells.values()] == [0, 1]
 
 
 def test_a_class_missing_from_a_part(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_the_command(tmp_path: Path) -> None:
     """Exit 1 names broken films, 3 is a leak, 2 a wrong option; reports are written."""
     films = table(12)
     folder = write(tmp_path / "d", films)
-    (folder / "images" / "F003.png").write_bytes(b"\x89PNG broken")
+    (folder / "images" / "F003.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     result = osteoedge("data", "check", folder, "--out", tmp_path / "out", "--json")
     assert result.returncode == 1, result.stderr
     assert "Error F003.png: the picture is truncated or damaged" in result.stderr

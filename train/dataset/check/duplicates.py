@@ -1,8 +1,9 @@
 """Films that are in a dataset twice: as they are, re-encoded, mirrored, turned or inverted.
 
-Three steps, each cheaper per pair than the next. Decoded pixels that are equal are exact duplicates. Perceptual hashes propose near duplicates: one matrix product
-compares all films. Limb films on a black ground have like hashes whoever is on them, so each
-candidate is verified by the correlation of its local detail, after a small shift.
+Three steps, each cheaper per pair than the next. Decoded pixels that are equal are exact
+duplicates. Perceptual hashes propose near duplicates: one matrix product compares all films. Limb
+films on a black ground have like hashes whoever is on them, so each candidate is verified by the
+correlation of its local detail, after a small shift.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ HASH_DISTANCE = 10
 # On BTXRD, two films of different people reach 0.57; copies that were re-encoded or retouched
 # reach 0.72 and more, and one patient in the same pose on the same day is in between.
 CORRELATION = 0.65
+# A film has fifteen turned, mirrored and inverted copies, each a chance that the shutter's edges
+# of another film fall on its own. Real copies of that kind are made by software and keep detail.
+CHANGED_CORRELATION = 0.80
 # Largest shift of a copy, in pixels of the thumbnail.
 _SHIFT = 8
 # Of the local mean, and of the local contrast by which detail is divided, in pixels.
@@ -76,9 +80,10 @@ def find_duplicates(films: Films, progress: Report | None = None) -> list[Pair]:
             continue
         turned = np.ascontiguousarray(symmetry.apply(detail(second)), np.float32)
         score = _correlation(detail(first), -turned if inverted else turned)
+        change = ", ".join(filter(None, (str(symmetry), "inverted" if inverted else "")))
         before = best.get((first, second))
-        if score >= CORRELATION and (before is None or score > before.correlation):
-            change = ", ".join(filter(None, (str(symmetry), "inverted" if inverted else "")))
+        enough = CHANGED_CORRELATION if change else CORRELATION
+        if score >= enough and (before is None or score > before.correlation):
             best[first, second] = Pair(first, second, "near", change, round(score, 3))
     return sorted([*exact, *best.values()], key=lambda pair: (pair.first, pair.second))
 

@@ -1,8 +1,8 @@
 """Perceptual hash of a film, and of what the film would be mirrored, turned or inverted.
 
-The DCT hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010):
+The DCT hash of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010:
 the film at 32 x 32, its discrete cosine transform, the 8 x 8 lowest frequencies, and of each
-whether it is above their median. The constant term says only how bright the film is, and is left out.
+whether it is above their median. The constant term, how bright the film is, is left out.
 
 Mirroring an image flips the sign of its odd coefficients, and transposing it transposes them, so
 the hashes of all eight symmetric copies come from one transform. Inverting the grey scale negates

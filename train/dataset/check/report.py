@@ -218,7 +218,7 @@ def _chart(scored: Sequence[tuple[str, ColumnResult | ProbeResult]]) -> str:
 def _pairs_to_show(result: CheckResult) -> list[Pair]:
     """Put first what matters most: two labels, two parts, two patients, then near pairs."""
     films = result.dataset.films
-    label = films["label"].fillna("").to_numpy(str)
+    label = films["label"].astype("string").fillna("").to_numpy(str)
     patient = films["patient_id"].to_numpy(str)
 
     def rank(pair: Pair) -> tuple[bool, ...]:
