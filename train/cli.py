@@ -36,6 +36,50 @@ def phantom(
     typer.echo(f"Next: osteoedge train {out} --out runs/phantom --recipe phantom")
 
 
+@data.command()
+def check(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="A column, a run folder or a split.csv; without it, every column named ...split."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.html, report.txt and check.json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print check.json.")] = False,
+) -> None:
+    """Look for leaks, duplicates, and columns or pixels that give the label away.
+
+    Exit code 3 where a split leaks: a patient, or copies of one film, on two sides. Films that
+    cannot be read are named and left out, and make exit code 1.
+
+    Example: `osteoedge data check btxrd --split runs/btxrd --out report`
+    """
+    from train.dataset.check import check_dataset, print_report, to_json, write_reports
+    from train.dataset.schema import load_dataset
+    from train.progress import bar
+
+    with bar() as progress:
+        result = check_dataset(load_dataset(dataset), split, progress)
+    for error in result.errors:
+        typer.echo(f"Error {error}", err=True)
+    if out is not None:
+        write_reports(result, out)
+    if as_json:
+        typer.echo(to_json(result))
+    else:
+        print_report(result)
+        if out is not None:
+            typer.echo(f"Report: {out / 'report.html'}    Figures: {out / 'check.json'}")
+    result.refuse_leaks()
+    if result.errors:
+        raise typer.Exit(1)
+    if not as_json:
+        typer.echo(f"Next: osteoedge train {dataset} --out runs/{dataset.resolve().name}")
+
+
 def train(
     dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run is continued.")],
