@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 
 import numpy as np
 import pydicom
@@ -24,18 +25,24 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
 
 from edge_runtime.dicom_codecs import register_codecs
 from edge_runtime.errors import CorruptRadiographError
 from train.dataset.dicom_writer import IMPLEMENTATION_UID
+from train.dataset.importers.facts import REGIONS, VIEWS
 from train.dataset.importers.profile import (
     EDITION,
     PUBLIC_SCHEMES,
     STRUCTURAL,
     Action,
     action_for,
-    is_code_string,
+    as_code_string,
     table_code,
 )
 from train.dataset.importers.secret import Secret
@@ -121,7 +128,7 @@ def deidentify(
     original = _parse(data)
     patient = patient_key(original)
     pseudonym = f"P{secret.name('patient', patient)}"
-    work = _Work(secret, patient, pseudonym, _identity(original))
+    work = _Work(secret, patient, pseudonym, original)
     try:
         film = work.copy(original)
         # Type 1 or 2 in every film: there, whether or not the source had them.
@@ -192,14 +199,13 @@ def burned_in_risk(dataset: Dataset) -> str:
 class _Work:
     """Copies elements into a new object by the rules, and counts what it did."""
 
-    def __init__(
-        self, secret: Secret, patient: str, pseudonym: str, identity: re.Pattern[str] | None
-    ) -> None:
+    def __init__(self, secret: Secret, patient: str, pseudonym: str, original: Dataset) -> None:
         self.touched: Touched = Counter()
         self._secret = secret
         self._pseudonym = pseudonym
         self._shift = timedelta(days=secret.shift_days(patient))
-        self._identity = identity
+        self._identity = _identity(original)
+        self._big_endian = original.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
 
     def copy(self, original: Dataset) -> Dataset:
         """Return a new object with what the rules let through, items of sequences included."""
@@ -239,8 +245,8 @@ class _Work:
             if len(items) < len(element.value):
                 self._count(tag, Action.REMOVE)
             return
-        if action is Action.REMOVE:
-            self._count(tag, action)
+        if action is Action.REMOVE or not _is_sound(element):
+            self._count(tag, Action.REMOVE)
             return
         value = self._value(element, action)
         if value != element.value:
@@ -249,6 +255,9 @@ class _Work:
 
     def _value(self, element: DataElement, action: Action) -> object:
         values = _values(element)
+        if action is Action.KEEP and element.VR == "OW" and self._big_endian:
+            # pydicom hands words over in the byte order of the file (PS3.5 7.3).
+            return np.frombuffer(element.value, ">u2").astype("<u2").tobytes()
         if action is Action.KEEP or not values:
             return element.value
         if action is Action.EMPTY:
@@ -265,8 +274,11 @@ class _Work:
             # SOP classes, coding schemes and the like are registered by the standard (PS3.6 A).
             registered = value.startswith("1.2.840.10008.") and table_code(element.tag) != "U"
             return value if registered or not value else self._secret.uid(value)
-        if element.VR == "CS" and not is_code_string(value):
-            return ""
+        if element.VR == "CS":
+            value = as_code_string(value)
+            # "HAND" is a part of the body, even on a film of Dr Hand's.
+            if value in REGIONS or value in VIEWS:
+                return value
         if element.tag in STRUCTURAL or self._identity is None:
             return value
         return "" if self._identity.search(value.casefold()) else value
@@ -294,6 +306,13 @@ def _is_public(item: Dataset) -> bool:
     if "CodeValue" not in item and "CodeMeaning" not in item:
         return True
     return _text(item, "CodingSchemeDesignator") in PUBLIC_SCHEMES
+
+
+def _is_sound(element: DataElement) -> bool:
+    """Tell whether numbers written as text are numbers: pydicom passes on whatever is there."""
+    return element.VR not in ("DS", "IS") or all(
+        isinstance(value, int | float | Decimal) for value in _values(element)
+    )
 
 
 def _parse(data: bytes) -> Dataset:

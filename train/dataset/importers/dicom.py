@@ -101,12 +101,16 @@ def import_dicom(source: DicomSource, out: Path, progress: Progress) -> ImportRe
             "the output would lie among the original films", "Name another folder", str(out)
         )
     label_map = load_label_map(source.map_file)
-    rows = read_label_rows(source.labels, label_map)
-    label_map.require((word for row in rows for word in row.words), source.labels.name)
+    table = read_label_rows(source.labels, label_map)
+    label_map.require((word for row in table.rows for word in row.words), source.labels.name)
     secret = open_secret(source.key_file or out.parent / f"{out.name}.key", out)
     result = ImportResult()
+    if table.unused:
+        result.notes.append(
+            f"columns of {source.labels.name} that were not used: {', '.join(table.unused)}"
+        )
     films = _scan(source.folder, result, progress)
-    matched = match(rows, films, source.labels.name)
+    matched = match(table.rows, films, source.labels.name)
     result.failures.extend(matched.failures)
     unnamed = len(films) - len(matched.films)
     if unnamed:

@@ -3,7 +3,8 @@
 A line names its film by one or more of `sop_instance_uid`, `accession_number`, `file` and
 `patient_id`; all that are filled in must hold. `accession_number` speaks of every film of that
 order, and `patient_id` of every film of the patient, where they show the same part of the body: of
-films of both knees, or of two studies, nobody can tell which one a line means. Lines are named by number in messages: their content may name a patient.
+films of both knees, or of two studies, nobody can tell which one a line means. Lines are named by
+number in messages: their content may name a patient.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ class LabelRow:
 
 
 @dataclass(frozen=True)
+class LabelTable:
+    """The lines that hold something, and the headings of columns that nothing was taken from."""
+
+    rows: list[LabelRow]
+    unused: list[str]
+
+
+@dataclass(frozen=True)
 class FoundFilm:
     """What a line can be matched against.
 
@@ -78,7 +87,7 @@ class Matched:
     failures: list[DatasetError] = field(default_factory=list)
 
 
-def read_label_rows(path: Path, label_map: LabelMap) -> list[LabelRow]:
+def read_label_rows(path: Path, label_map: LabelMap) -> LabelTable:
     """Read the CSV: UTF-8; comma, semicolon or tab between the columns.
 
     Raises
@@ -99,7 +108,7 @@ def read_label_rows(path: Path, label_map: LabelMap) -> list[LabelRow]:
     delimiter = max(",;\t", key=heading.count)
     # Multi-line cells would shift line numbers; csv counts them right.
     table = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, restkey="")
-    heads = {name.strip(): name for name in table.fieldnames or () if name}
+    heads = {name.strip(): name for name in table.fieldnames or ()}
     named = _columns(heads, label_map, path.name)
     rows = []
     for cells in table:
@@ -112,7 +121,10 @@ def read_label_rows(path: Path, label_map: LabelMap) -> list[LabelRow]:
             rows.append(_row(filled, table.line_num, path.name))
     if not rows:
         raise ConfigError("no line holds anything", "Fill in the labels", path.name)
-    return rows
+    return LabelTable(
+        rows,
+        sorted({heading for heading, name in heads.items() if name not in named.values()} - {""}),
+    )
 
 
 def match(rows: Sequence[LabelRow], films: Sequence[FoundFilm], source: str) -> Matched:
@@ -171,7 +183,7 @@ def _columns(heads: Mapping[str, str], label_map: LabelMap, source: str) -> dict
             f"Use {', '.join(COLUMNS)}",
             "label map",
         )
-    named = {}
+    named: dict[str, str] = {}
     for column in COLUMNS:
         heading = label_map.columns.get(column, column)
         if heading in heads:

@@ -35,7 +35,7 @@ class Action(Enum):
     PSEUDONYM = "D: pseudonym"
     UID = "U: another UID"
     SHIFT = "C: date moved"
-    CLEAN = "C: emptied where it names the patient"
+    CLEAN = "C: cleaned"
     AGE = "C: whole years, 90 for 90 or older"
     KEEP = "K: kept"
     DESCEND = "items looked into"
@@ -132,6 +132,6 @@ def _beyond_the_table(tag: BaseTag, vr: str) -> Action:
     return Action.REMOVE
 
 
-def is_code_string(value: str) -> bool:
-    """Tell whether a value is a code string (CS, PS3.5 6.2), not a sentence in its place."""
-    return _CODE_STRING.fullmatch(value) is not None
+def as_code_string(value: str) -> str:
+    """Return a value as a code string (CS, PS3.5 6.2), blank for a sentence in its place."""
+    return value.upper() if _CODE_STRING.fullmatch(value.upper()) else ""
