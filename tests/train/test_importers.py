@@ -96,7 +96,9 @@ def test_unknown_words_are_listed_with_counts_and_the_way_to_add_them() -> None:
     with pytest.raises(ConfigError) as refused:
         DEFAULTS.require(["Knochenbruch", "normal", "Zyste", "Knochenbruch"], "labels.csv")
     message = str(refused.value)
-    assert message.startswith("labels.csv: 2 words are not in the label map: 'Knochenbruch' (2), ")
+    assert message.startswith(
+        "labels.csv: the label map does not know these words: 'Knochenbruch' (2)"
+    )
     assert "'Zyste' (1)" in message
     assert "fracture = ['Knochenbruch']" in message
     assert "--map" in message

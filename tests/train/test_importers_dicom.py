@@ -35,6 +35,7 @@ from edge_runtime.errors import ConfigError, DatasetError
 from edge_runtime.radiograph import read_radiograph
 from tests.conftest import must, osteoedge
 from train.dataset.dicom_writer import PatientFacts, StudyFacts, radiograph_dataset
+from train.dataset.importers import dicom as importer
 from train.dataset.importers.deidentify import METHOD_CODES, capped_age, deidentify
 from train.dataset.importers.dicom import DicomSource, import_dicom
 from train.dataset.importers.facts import VIEWS
@@ -347,7 +348,7 @@ def test_labels_may_be_corrected_afterwards(export: Path, tmp_path: Path) -> Non
     fewer = ALL.replace("no tumour", "benign").replace(f",{ROOT}.1.2.1.2,fracture\n", "")
     result = import_dicom(DicomSource(export, labels(tmp_path, fewer)), out, QUIET)
     assert result.films == 4
-    assert result.notes == ["1 films were left out: no line of the labels names them"]
+    assert result.notes == ["films left out because no line of the labels names them: 1"]
     assert "benign" in {row["label"] for row in table(out)}
     left = {path: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
     assert len(left) == 4 and left.items() <= written.items()
@@ -384,7 +385,7 @@ def test_files_that_are_no_films_are_named_and_the_rest_goes_on(
     ):
         assert re.search(expected, errors), (expected, errors)
     assert errors.count("Error ") == 8
-    assert "1 files are copies of others" in result.stderr
+    assert "files left out because they are copies of others: 1" in result.stderr
     assert "4 films in" in result.stdout
     assert "Traceback" not in result.stderr
 
@@ -393,7 +394,7 @@ def test_unknown_words_stop_before_anything_is_written(export: Path, tmp_path: P
     source = labels(tmp_path, ALL.replace("no tumour", "o.B."))
     result = osteoedge("data", "dicom", export, tmp_path / "out", "--labels", source)
     assert result.returncode == 2
-    assert "1 words are not in the label map: 'o.B.' (1)" in result.stderr
+    assert "the label map does not know these words: 'o.B.' (1)" in result.stderr
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.key").exists()
     words = tmp_path / "words.toml"
     words.write_text('no_tumour = ["o.B."]\n[dataset]\nname = "Clinic"\nlicence = "internal"\n')
@@ -431,7 +432,7 @@ def test_masks_of_the_hospital(export: Path, tmp_path: Path) -> None:
     assert [failure.what for failure in result.failures] == [
         "its label is no_tumour and its mask is not empty",
         "the mask has 80 x 50 pixels, its film 80 x 96",
-        "the mask cannot be read (No such file or directory)",
+        "cannot be read (No such file or directory)",
     ]
     assert {path.stem for path in (out / "images").iterdir()} == {
         row["image_id"] for row in table(out)
@@ -459,8 +460,8 @@ def test_the_report_says_what_was_done_and_shows_no_value(export: Path, tmp_path
     source = labels(tmp_path, ALL + "ACC2023123123,,benign\n")
     result = import_dicom(DicomSource(export, source), out, QUIET)
     assert result.films == 6
-    assert "1 of 6 films may show text in the picture" in result.notes[0]
-    assert "1 films have no Patient ID" in result.notes[1]
+    assert "films that may show text in the picture: 1 of 6" in result.notes[0]
+    assert "films without a Patient ID: 1" in result.notes[1]
     report = json.loads((out / "deidentification.json").read_text())
     assert report["films"] == 6
     counts = {(row["tag"], row["action"]): row["count"] for row in report["tags"]}
@@ -716,6 +717,35 @@ def test_private_attributes_and_overlays_never_pass(half: int, element: int, vr:
     assert action_for(Tag(2 * half + 1, element), vr) is Action.REMOVE
     for group in (0x5000, 0x6000):
         assert action_for(Tag(group + 2 * (half % 128), element), vr) is Action.REMOVE
+
+
+def test_patient_visit_order_and_signature_go_whole() -> None:
+    for keyword, vr in (
+        ("TypeOfPatientID", "CS"), ("PatientBodyMassIndex", "DS"), ("VisitStatusID", "CS"),
+        ("RequestedProcedureCodeSequence", "SQ"), ("EncryptedAttributesSequence", "SQ"),
+        ("MACParametersSequence", "SQ"), ("LongitudinalTemporalOffsetFromEvent", "FD"),
+        ("OtherStudyNumbers", "IS"), ("InterpretationDiagnosisCodeSequence", "SQ"),
+    ):  # fmt: skip
+        assert action_for(Tag(keyword), vr) is Action.REMOVE, keyword
+
+
+def test_a_film_that_would_show_something_else_is_left_out(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importer.deidentify
+
+    def inverts(data: bytes, secret: Secret, *, age_years: float | None, source: str) -> object:
+        ds = pydicom.dcmread(BytesIO(data))
+        if ds.InstanceNumber == 2:
+            ds.PhotometricInterpretation = "MONOCHROME2"
+        return real(as_bytes(ds), secret, age_years=age_years, source=source)
+
+    monkeypatch.setattr(importer, "deidentify", inverts)
+    result = import_dicom(DicomSource(export, labels(tmp_path, ALL)), tmp_path / "out", QUIET)
+    assert result.films == 3
+    assert {failure.what for failure in result.failures} == {
+        "would show another picture once it is de-identified"
+    }
 
 
 @pytest.mark.parametrize("vr", ["LO", "SH", "LT", "ST", "UT", "UC", "UR", "PN", "AE", "AS", "DA",

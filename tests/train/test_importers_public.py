@@ -107,7 +107,7 @@ def btxrd_row(name: str, *ones: str, **cells: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def btxrd_download(tmp_path: Path) -> Path:
-    """Six films: malignant, benign of two bones, normal (.jpg), and three that cannot be used."""
+    """Seven films: malignant, benign of two bones, normal (.jpg), and four that cannot be used."""
     source = tmp_path / "BTXRD"
     rows = [
         btxrd_row("IMG000001.jpeg", "tumor", "malignant", "osteosarcoma", "femur", "lower limb",
@@ -119,6 +119,7 @@ def btxrd_download(tmp_path: Path) -> Path:
         btxrd_row("IMG000004.jpeg", "tumor", "pelvis"),
         btxrd_row("IMG000005.jpeg", "hand", "upper limb"),
         btxrd_row("IMG000006.jpeg", "pelvis"),
+        btxrd_row("IMG000007.jpeg", "tumor", "benign", "osteosarcoma"),
     ]  # fmt: skip
     for number, entry in enumerate(rows):
         picture(source / "images" / entry["image_id"], number)
@@ -140,10 +141,11 @@ def test_btxrd_as_downloaded(btxrd_download: Path, tmp_path: Path) -> None:
     result = osteoedge("data", "btxrd", btxrd_download, out)
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error ")]
-    assert len(errors) == 3
+    assert len(errors) == 4
     assert "IMG000004.jpeg: the row contradicts itself: tumor is 1" in errors[0]
     assert "IMG000005.jpeg: the table says no tumour, and there is an annotation" in errors[1]
     assert "IMG000006.jpeg: no such file" in errors[2]
+    assert "IMG000007.jpeg: the row contradicts itself: tumor, benign, osteosarcoma" in errors[3]
     assert f"Next: osteoedge data check {out}" in result.stdout
     dataset = load_dataset(out)
     films = cells(out)
@@ -326,7 +328,7 @@ def test_coco_films_get_their_gravest_lesion(coco_folder: Path) -> None:
     result = must(
         osteoedge("data", "coco", coco_folder / "coco.json", coco_folder / "pictures", out)
     )
-    assert "1 films have no annotation and stay without a label" in result.stderr
+    assert "films without annotation, and so without a label: 1" in result.stderr
     dataset = load_dataset(out)
     table = cells(out)
     assert dict(table["label"]) == {"a": "malignant", "b": "", "c": "", "d": "benign"}

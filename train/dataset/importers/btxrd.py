@@ -16,6 +16,7 @@ from edge_runtime.errors import ConfigError, DatasetError
 from train.dataset.importers.label_map import joined
 from train.dataset.importers.labelme import labelme_mask
 from train.dataset.importers.pictures import (
+    bytes_if_there,
     contained,
     content_key,
     flags,
@@ -36,6 +37,7 @@ SUBTYPES = (
     "osteochondroma", "multiple osteochondromas", "simple bone cyst", "giant cell tumor",
     "osteofibroma", "synovial osteochondroma", "other bt", "osteosarcoma", "other mt",
 )  # fmt: skip
+MALIGNANT_SUBTYPES = ("osteosarcoma", "other mt")
 REGIONS = ("upper limb", "lower limb", "pelvis")
 VIEWS = ("frontal", "lateral", "oblique")
 COLUMNS = ("image_id", "center", "age", "gender", *BONES, *CLASSES, *SUBTYPES, *REGIONS, *VIEWS)
@@ -104,9 +106,9 @@ def _film(row: pd.Series, source: Path, folder: DatasetFolder) -> Row:
     path = source / "images" / name
     image_id = path.stem
     columns = _columns(row, name)
-    data = path.read_bytes() if path.is_file() else b""
+    data = bytes_if_there(path)
     outline = source / "Annotations" / f"{image_id}.json"
-    drawn = outline.read_bytes() if outline.is_file() else b""
+    drawn = bytes_if_there(outline)
     if drawn and columns["label"] == "no_tumour":
         raise DatasetError(
             "the table says no tumour, and there is an annotation of one", "Ask the authors", name
@@ -151,7 +153,8 @@ def _label(row: pd.Series, name: str) -> tuple[str, str]:
     classes, subtypes = flags(row, CLASSES, name), flags(row, SUBTYPES, name)
     stated = {(): "no_tumour", ("tumor", "benign"): "benign", ("tumor", "malignant"): "malignant"}
     label = stated.get(tuple(classes))
-    if label is None or (label == "no_tumour" and subtypes):
+    kinds = {"malignant" if subtype in MALIGNANT_SUBTYPES else "benign" for subtype in subtypes}
+    if label is None or not kinds <= {label}:
         raise DatasetError(
             f"the row contradicts itself: {', '.join([*classes, *subtypes]) or 'nothing'} is 1",
             "Ask the authors; the film is left out",

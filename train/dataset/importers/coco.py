@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from edge_runtime.errors import ConfigError, DatasetError
 from train.dataset.importers.label_map import LabelMap, Meaning, load_label_map
-from train.dataset.importers.pictures import contained, content_key, read_picture
+from train.dataset.importers.pictures import bytes_if_there, contained, content_key, read_picture
 from train.dataset.importers.writer import (
     COLUMNS,
     DatasetFolder,
@@ -106,7 +106,7 @@ def import_coco(source: CocoSource, out: Path, progress: Progress) -> ImportResu
     without = sum(not annotations[number] for number, _, _ in pictures)
     if without and not label_map.meanings[UNANNOTATED].label:
         result.notes.append(
-            f"{without} films have no annotation and stay without a label; if none of them shows a "
+            f"films without annotation, and so without a label: {without}; if none of them shows a "
             f"tumour, put no_tumour = [{UNANNOTATED!r}] into a label map"
         )
     rows: list[Row] = []
@@ -225,7 +225,7 @@ def _film(
     ]
     key = content_key(
         name.encode(),
-        path.read_bytes() if path.is_file() else b"",
+        bytes_if_there(path),
         json.dumps(lesions).encode(),
     )
     stored = folder.stored(key)
@@ -274,7 +274,7 @@ def _union(segmentations: Sequence[object], shape: tuple[int, int], name: str) -
 def _card(label_map: LabelMap, annotations: Path, out: Path) -> DatasetCard:
     words = label_map.dataset
     return DatasetCard(
-        name=words.name or out.name,
+        name=words.name or out.resolve().name,
         source=words.source or f"COCO annotations {annotations.name}",
         licence=words.licence or "not stated: ask whoever made the annotations",
         may_ship_weights=words.may_ship_weights,

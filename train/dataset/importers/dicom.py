@@ -20,6 +20,7 @@ from rich.progress import Progress
 import edge_runtime
 from edge_runtime.errors import (
     ConfigError,
+    CorruptRadiographError,
     DatasetError,
     NotARadiographError,
     OsteoedgeError,
@@ -37,6 +38,7 @@ from train.dataset.importers.label_rows import (
     match,
     read_label_rows,
 )
+from train.dataset.importers.pictures import read_bytes
 from train.dataset.importers.secret import Secret, open_secret
 from train.dataset.importers.writer import (
     DatasetFolder,
@@ -103,7 +105,8 @@ def import_dicom(source: DicomSource, out: Path, progress: Progress) -> ImportRe
     label_map = load_label_map(source.map_file)
     table = read_label_rows(source.labels, label_map)
     label_map.require((word for row in table.rows for word in row.words), source.labels.name)
-    secret = open_secret(source.key_file or out.parent / f"{out.name}.key", out)
+    place = out.resolve()
+    secret = open_secret(source.key_file or place.with_name(f"{place.name}.key"), out)
     result = ImportResult()
     if table.unused:
         result.notes.append(
@@ -114,7 +117,7 @@ def import_dicom(source: DicomSource, out: Path, progress: Progress) -> ImportRe
     result.failures.extend(matched.failures)
     unnamed = len(films) - len(matched.films)
     if unnamed:
-        result.notes.append(f"{unnamed} films were left out: no line of the labels names them")
+        result.notes.append(f"films left out because no line of the labels names them: {unnamed}")
     identity = f"{secret.fingerprint} {edge_runtime.__version__}"
     with DatasetFolder(out, "dicom", identity) as folder:
         importer = _Importer(folder, secret, label_map, source.labels.parent)
@@ -126,7 +129,7 @@ def import_dicom(source: DicomSource, out: Path, progress: Progress) -> ImportRe
                 except (RadiographError, DatasetError) as error:
                     result.failures.append(error)
                 progress.advance(task)
-        result.films = folder.finish(importer.rows, _card(label_map, out.name))
+        result.films = folder.finish(importer.rows, _card(label_map, place.name))
         write_report(out, importer.touched, importer.burned_in, result.films)
     result.notes.extend(importer.notes())
     return result
@@ -150,9 +153,9 @@ class _Importer:
     def film(self, film: FoundFilm, row: LabelRow) -> None:
         """Import one film, or take over what an earlier run made of it."""
         meaning = self._map.meaning(row.words, f"{film.file} (line {row.line})")
-        data = film.path.read_bytes()
+        data = read_bytes(film.path, film.file)
         mask_file = self._mask_root / row.facts["mask"] if "mask" in row.facts else None
-        mask_data = _read_mask(mask_file) if mask_file else b""
+        mask_data = read_bytes(mask_file, row.facts["mask"]) if mask_file else b""
         key = self._secret.name(
             "content", hashlib.sha256(data).hexdigest() + hashlib.sha256(mask_data).hexdigest()
         )
@@ -193,14 +196,14 @@ class _Importer:
         """Say what a person should look at."""
         if self.burned_in:
             yield (
-                f"{len(self.burned_in)} of {len(self.rows)} films may show text in the picture "
-                "(burned_in in deidentification.json): look at them before the folder leaves the "
-                "hospital"
+                f"films that may show text in the picture: {len(self.burned_in)} of "
+                f"{len(self.rows)} (named in deidentification.html); look at them before the "
+                "folder leaves the hospital"
             )
         if self._without_patient:
             yield (
-                f"{self._without_patient} films have no Patient ID: each study counts as a patient "
-                "of its own, and splits cannot keep such patients together"
+                f"films without a Patient ID: {self._without_patient}; each study counts as a "
+                "patient of its own, and splits cannot keep such patients together"
             )
 
     def _store(
@@ -214,6 +217,12 @@ class _Importer:
     ) -> StoredFilm:
         radiograph = _read_film(film, data)
         made = deidentify(data, self._secret, age_years=radiograph.age_years, source=film.file)
+        if not np.array_equal(read_radiograph(made.data).display, radiograph.display):
+            raise CorruptRadiographError(
+                "would show another picture once it is de-identified",
+                "Export it uncompressed from its source",
+                film.file,
+            )
         shape = (radiograph.display.shape[0], radiograph.display.shape[1])
         mask = _decode_mask(mask_data, shape, mask_file.name) if mask_file else None
         header = pydicom.dcmread(io.BytesIO(made.data), stop_before_pixels=True)
@@ -342,8 +351,13 @@ def _without_copies(films: Sequence[FoundFilm], result: ImportResult) -> list[Fo
         by_uid[film.sop_instance_uid or film.file].append(film)
     kept, copies = [], 0
     for same in by_uid.values():
-        contents = {hashlib.sha256(film.path.read_bytes()).digest() for film in same[1:]}
-        if same[1:] and contents != {hashlib.sha256(same[0].path.read_bytes()).digest()}:
+        # One file needs no comparison, and reading all of them would take long.
+        contents = (
+            {hashlib.sha256(read_bytes(film.path, film.file)).digest() for film in same}
+            if len(same) > 1
+            else set()
+        )
+        if len(contents) > 1:
             for film in same:
                 others = ", ".join(other.file for other in same if other is not film)
                 result.failures.append(
@@ -357,7 +371,7 @@ def _without_copies(films: Sequence[FoundFilm], result: ImportResult) -> list[Fo
         kept.append(same[0])
         copies += len(same) - 1
     if copies:
-        result.notes.append(f"{copies} files are copies of others and were left out")
+        result.notes.append(f"files left out because they are copies of others: {copies}")
     return kept
 
 
@@ -367,17 +381,6 @@ def _read_film(film: FoundFilm, data: bytes) -> Radiograph:
         return read_radiograph(data)
     except RadiographError as error:
         raise type(error)(error.what, error.remedy, film.file) from None
-
-
-def _read_mask(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DatasetError(
-            f"the mask cannot be read ({error.strerror})",
-            "Correct the column mask: paths are relative to the CSV",
-            path.name,
-        ) from None
 
 
 def _decode_mask(data: bytes, shape: tuple[int, int], name: str) -> Mask:

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from edge_runtime.errors import ConfigError, DatasetError
 from train.dataset.importers.label_map import joined
 from train.dataset.importers.pictures import (
+    bytes_if_there,
     contained,
     content_key,
     flags,
@@ -92,7 +93,7 @@ def _film(row: pd.Series, source: Path, folder: DatasetFolder) -> Row:
     regions = {PARTS[part] for part in parts}
     view = flags(row, VIEWS, name)
     path = source / "images" / FOLDERS["fractured" in found] / name
-    key = content_key(name.encode(), path.read_bytes() if path.is_file() else b"")
+    key = content_key(name.encode(), bytes_if_there(path))
     stored = folder.stored(key)
     if stored is None:
         stored = folder.store(key, path.stem, read_picture(path).data, path.suffix)

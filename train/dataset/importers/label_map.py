@@ -122,7 +122,7 @@ class LabelMap:
         listed = ", ".join(shown) + (f" and {more} more" if more else "")
         first = next(iter(unknown))
         raise ConfigError(
-            f"{len(unknown)} words are not in the label map: {listed}",
+            f"the label map does not know these words: {listed}",
             "Put each in a TOML file under no_tumour, unknown, [benign], [malignant] or "
             f"[other_finding], for example [other_finding] fracture = [{first!r}], and give the "
             "file with --map",

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from edge_runtime.errors import DatasetError, OsteoedgeError, RadiographError
+from edge_runtime.errors import (
+    CorruptRadiographError,
+    DatasetError,
+    OsteoedgeError,
+    RadiographError,
+)
 from edge_runtime.radiograph import read_radiograph
 
 
@@ -43,6 +48,32 @@ def read_picture(path: Path) -> Picture:
     film = read_radiograph(path)
     rows, columns = film.display.shape[:2]
     return Picture(path.read_bytes(), film.sha256, (rows, columns))
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """Return the bytes of a file.
+
+    Parameters
+    ----------
+    name
+        How the user knows it.
+
+    Raises
+    ------
+    CorruptRadiographError
+        It is absent or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CorruptRadiographError(
+            f"cannot be read ({error.strerror})", "Check the path and the permissions", name
+        ) from None
+
+
+def bytes_if_there(path: Path) -> bytes:
+    """Return the bytes of a file that may be absent: then none."""
+    return read_bytes(path, path.name) if path.is_file() else b""
 
 
 def content_key(*parts: bytes) -> str:

@@ -10,9 +10,10 @@ Where the table leaves a choice (X/Z, X/D, Z/D, X/Z/D), the film's own kinds of 
 SC: PS3.3 A.2, A.26, A.8.1) decide: removed where the attribute is optional there, emptied where it
 is type 2. None of those that the table replaces by a dummy (D) is required in a film: removed.
 
-Beyond the table, what it does not list is kept only if it can hold no identity: numbers, codes of
-public schemes, defined terms. Free text, names, dates, and attributes that the standard does not
-know go, wherever they are nested.
+Beyond the table, what it does not list is kept only if it describes the image and can hold no
+identity: numbers, codes of public schemes, defined terms, of the groups that make up a film. Free
+text, names, dates, attributes that the standard does not know, and what else describes patient,
+visit, order, report or signature, go, wherever they are nested.
 """
 
 from __future__ import annotations
@@ -54,6 +55,10 @@ CHARACTERISTICS = _tags("PatientAge", "PatientSex")
 # Type 2 in CR, DX or SC and with a choice in the table.
 _EMPTIED = _tags("ContentTime", "AcquisitionContextSequence")
 
+# Identification, acquisition, relationship, image, view, presentation, pixels.
+_FILM_GROUPS = frozenset((0x0008, 0x0018, 0x0020, 0x0028, 0x0054, 0x2050, 0x7FE0))
+# Retired numbers of those groups: of reports and studies, or of bytes that are no longer there.
+_STALE = _tags("ReportNumber", "OtherStudyNumbers", "LengthToEnd")
 _KEPT_TEXT = _tags(
     "Manufacturer", "ManufacturerModelName", "RescaleType", "ModalityLUTType",
     "CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning",
@@ -119,7 +124,7 @@ def action_for(tag: BaseTag, vr: str) -> Action:
 
 
 def _beyond_the_table(tag: BaseTag, vr: str) -> Action:
-    if not dictionary_has_tag(tag):
+    if tag.group not in _FILM_GROUPS or tag in _STALE or not dictionary_has_tag(tag):
         return Action.REMOVE
     if vr == "SQ":
         return Action.DESCEND

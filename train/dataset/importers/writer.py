@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -155,17 +155,26 @@ class DatasetFolder:
         mask
             (rows, columns) of the picture, uint8, 0 or 255; None where it is unknown or empty by
             the label.
+
+        Raises
+        ------
+        ConfigError
+            The disk is full, or refuses.
         """
         path = f"images/{image_id}{suffix}"
-        write_atomically(self.root / path, picture)
-        mask_path = ""
-        if mask is not None:
-            mask_path = f"masks/{image_id}.png"
-            write_atomically(self.root / mask_path, cv2.imencode(".png", mask)[1].tobytes())
+        mask_path = "" if mask is None else f"masks/{image_id}.png"
         film = StoredFilm(key, path, mask_path, len(picture), dict(facts or {}))
-        self._append(
-            {"key": key, "path": path, "mask": mask_path, "size": film.size, "facts": film.facts}
-        )
+        try:
+            write_atomically(self.root / path, picture)
+            if mask is not None:
+                write_atomically(self.root / mask_path, cv2.imencode(".png", mask)[1].tobytes())
+            self._append(asdict(film))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be written ({error.strerror})",
+                "Make room, then give the same command again",
+                str(self.root),
+            ) from None
         self._films[key] = film
         return film
 
