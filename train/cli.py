@@ -139,9 +139,12 @@ def _report_import(result: ImportResult, out: Path) -> None:
         typer.echo(f"Error {failure}", err=True)
     for note in result.notes:
         typer.echo(f"Note: {note}.", err=True)
-    typer.echo(f"{result.films} films in {out}, {len(result.failures)} left out with an error")
-    typer.echo(f"Next: osteoedge data check {out}")
-    if result.failures:
+    typer.echo(f"{result.films} films in {out}, {len(result.failures)} errors")
+    if result.films:
+        typer.echo(f"Next: osteoedge data check {out}")
+    else:
+        typer.echo("Error not one film could be imported. Correct what is named above.", err=True)
+    if result.failures or not result.films:
         raise typer.Exit(1)
 
 

@@ -307,14 +307,31 @@ def test_a_folder_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert load_dataset(root).card == CARD
 
 
+def test_what_is_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
+    root, mask = tmp_path / "out", np.full((4, 6), 255, np.uint8)
+    with DatasetFolder(root, "test") as folder:
+        folder.store("with", "a", b"A", ".png", mask=mask)
+        folder.store("without", "a", b"A", ".png")
+        assert not (root / "masks" / "a.png").exists()
+    with DatasetFolder(root, "test") as folder:
+        assert folder.stored("with") is None
+        folder.store("with", "a", b"A", ".png", mask=mask)
+    with DatasetFolder(root, "test") as folder:
+        assert folder.stored("without") is None, "its mask would be another film's"
+        folder.store("jpeg", "a", b"B", ".jpg", mask=mask)
+        folder.finish([rows_for("a")[0] | {"path": "images/a.jpg"}], CARD)
+    assert sorted(path.name for path in root.rglob("a.*")) == ["a.jpg", "a.png"]
+    assert (root / "masks" / "a.png").exists()
+
+
 def test_a_folder_belongs_to_one_import(tmp_path: Path) -> None:
     root = tmp_path / "out"
     with DatasetFolder(root, "test", "k") as folder:
         folder.store("1", "a", b"A", ".png")
         with pytest.raises(ConfigError, match="another process"):
             DatasetFolder(root, "test", "k")
-        with pytest.raises(DatasetError, match="not one film"):
-            folder.finish([], CARD)
+        assert folder.finish([], CARD) == 0
+        assert not (root / "radiographs.csv").exists(), "no dataset without a film"
     for importer, identity in (("test", "other key"), ("coco", "k")):
         with pytest.raises(ConfigError, match="begun by another"):
             DatasetFolder(root, importer, identity)

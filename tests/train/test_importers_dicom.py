@@ -31,7 +31,8 @@ from pydicom.uid import ExplicitVRBigEndian, JPEGBaseline8Bit, SecondaryCaptureI
 from rich.progress import Progress
 
 import edge_runtime
-from edge_runtime.errors import ConfigError, DatasetError
+from edge_runtime import radiograph
+from edge_runtime.errors import ConfigError
 from edge_runtime.radiograph import read_radiograph
 from tests.conftest import must, osteoedge
 from train.dataset.dicom_writer import PatientFacts, StudyFacts, radiograph_dataset
@@ -43,6 +44,9 @@ from train.dataset.importers.label_rows import FILM_COLUMNS
 from train.dataset.importers.profile import Action, action_for, table_code
 from train.dataset.importers.secret import MAX_SHIFT_DAYS, MIN_SHIFT_DAYS, Secret, open_secret
 from train.dataset.schema import load_dataset
+
+# What pydicom finds wrong with headers that are wrong on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom.*")
 
 QUIET = Progress(disable=True)
 SECRET = Secret(bytes(range(32)))
@@ -233,7 +237,10 @@ def test_nothing_of_the_patient_survives_in_any_byte(export: Path, tmp_path: Pat
 def test_what_training_needs_is_there(export: Path, tmp_path: Path) -> None:
     out = tmp_path / "clinic"
     result = import_dicom(DicomSource(export, labels(tmp_path, ALL)), out, QUIET)
-    assert (result.films, result.failures, result.notes) == (5, [], [])
+    assert (result.films, result.failures) == (5, [])
+    assert [note.split(":")[0] for note in result.notes] == [
+        f"a new secret key is in {tmp_path / 'clinic.key'}"
+    ]
     dataset = load_dataset(out)
     rows = table(out)
     stated = sorted(row["label"] for row in rows)
@@ -298,7 +305,7 @@ def test_a_killed_import_goes_on(tmp_path: Path) -> None:
     """kill -9 while films are written, again and again: in the end nothing is missing."""
     folder, out, whole = tmp_path / "export", tmp_path / "out", tmp_path / "whole"
     folder.mkdir()
-    for number in range(60):
+    for number in range(40):
         ds = hospital_film(number)
         ds.Rows, ds.Columns = 700, 600
         ds.PixelData = pixels(number, (700, 600)).tobytes()
@@ -311,7 +318,7 @@ def test_a_killed_import_goes_on(tmp_path: Path) -> None:
     ]  # fmt: skip
     journal = out / ".import.jsonl"
     kills, seen = 0, 0
-    while kills < 3:
+    while kills < 2:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None:
             lines = journal.read_bytes().count(b"\n") if journal.exists() else 0
@@ -414,8 +421,11 @@ def test_folders_that_cannot_be_used(export: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=message):
             import_dicom(what, out, QUIET)
     nothing = labels(tmp_path, "file,label\nz.dcm,benign\n")
-    with pytest.raises(DatasetError, match="not one film"):
-        import_dicom(DicomSource(export, nothing), tmp_path / "out", QUIET)
+    result = osteoedge("data", "dicom", export, tmp_path / "out", "--labels", nothing)
+    assert result.returncode == 1
+    assert "line 2: no film has its file" in result.stderr, "why, not only that"
+    assert "not one film could be imported" in result.stderr
+    assert "Next:" not in result.stdout
 
 
 def test_masks_of_the_hospital(export: Path, tmp_path: Path) -> None:
@@ -460,8 +470,8 @@ def test_the_report_says_what_was_done_and_shows_no_value(export: Path, tmp_path
     source = labels(tmp_path, ALL + "ACC2023123123,,benign\n")
     result = import_dicom(DicomSource(export, source), out, QUIET)
     assert result.films == 6
-    assert "films that may show text in the picture: 1 of 6" in result.notes[0]
-    assert "films without a Patient ID: 1" in result.notes[1]
+    assert "films that may show text in the picture: 1 of 6" in result.notes[1]
+    assert "films without a Patient ID: 1" in result.notes[2]
     report = json.loads((out / "deidentification.json").read_text())
     assert report["films"] == 6
     counts = {(row["tag"], row["action"]): row["count"] for row in report["tags"]}
@@ -843,13 +853,27 @@ def test_real_films_lose_every_name_and_number(real_import: Path, local_data: Pa
 
 
 @pytest.mark.data
-def test_malformed_files_never_stop_an_import(local_data: Path, tmp_path: Path) -> None:
+def test_malformed_files_never_stop_an_import(
+    local_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Overlong, mistyped, nested and hostile headers: each file is imported or named."""
     source = local_data / "dicom" / "malformed"
-    names = "\n".join(f"{path.name},normal" for path in sorted(source.rglob("*")) if path.is_file())
-    csv_file = labels(tmp_path, f"file,label\n{names}\n")
-    result = osteoedge("data", "dicom", source, tmp_path / "out", "--labels", csv_file)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    rows = "\n".join(f"{path.name},normal" for path in paths)
+    # They are small CT images: let them pass for films, so that they get to the rules.
+    monkeypatch.setattr(radiograph, "MIN_SIDE", 1)
+    for module in (radiograph, importer):
+        monkeypatch.setattr(module, "RADIOGRAPH_MODALITIES", frozenset(("CR", "DX", "CT")))
+    csv_file = labels(tmp_path, f"file,label\n{rows}\n")
+    result = import_dicom(DicomSource(source, csv_file), tmp_path / "out", QUIET)
+    named = {failure.source for failure in result.failures}
+    copies = sum(int(note.split()[-1]) for note in result.notes if "copies" in note)
+    assert result.films >= 20
+    assert result.films + len(named & {path.name for path in paths}) + copies >= len(paths)
+    for path in (tmp_path / "out" / "images").iterdir():
+        film = pydicom.dcmread(path)
+        assert film.PatientIdentityRemoved == "YES"
+        assert not [element for element in film.iterall() if element.tag.is_private]
 
 
 def test_the_version_is_part_of_the_identity(

@@ -69,7 +69,7 @@ def import_btxrd(source: Path, out: Path, progress: Progress) -> ImportResult:
     ConfigError
         The folder does not hold the download.
     DatasetError
-        The table has other columns than the published one, or not one film could be imported.
+        The table has other columns than the published one.
     """
     table = _read_table(source / "dataset.xlsx")
     result = ImportResult(notes=[NOTE])

@@ -79,8 +79,6 @@ def import_coco(source: CocoSource, out: Path, progress: Progress) -> ImportResu
     ------
     ConfigError
         The file is no COCO file, or a category is not in the label map.
-    DatasetError
-        Not one film could be imported.
     """
     label_map = load_label_map(source.map_file)
     document = _read(source.annotations)
@@ -154,15 +152,11 @@ def coco_outline(segmentation: object, shape: tuple[int, int], source: str) -> M
                     "Draw it on the film at its own size",
                     source,
                 )
-            counts = segmentation["counts"]
-            if not isinstance(counts, str | bytes) and sum(counts) != rows * columns:
+            counts = _run_lengths(segmentation["counts"])
+            # The library draws whatever lies in memory where the runs do not fill the picture.
+            if min(counts, default=0) < 0 or sum(counts) != rows * columns:
                 raise ValueError("run lengths do not add up")
-            plain = not isinstance(counts, str | bytes)
-            runs = (
-                coco_mask.frPyObjects(dict(segmentation), rows, columns)
-                if plain
-                else dict(segmentation)
-            )
+            runs = coco_mask.frPyObjects({"size": size, "counts": counts}, rows, columns)
         else:
             polygons = [[float(number) for number in polygon] for polygon in _list(segmentation)]
             if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
@@ -173,6 +167,36 @@ def coco_outline(segmentation: object, shape: tuple[int, int], source: str) -> M
         raise DatasetError(
             f"an annotation has no outline that can be drawn ({error})", "Draw it again", source
         ) from None
+
+
+def _run_lengths(counts: object) -> list[int]:
+    """Return plain run lengths; a string holds them as in COCO's `rleFrString`.
+
+    Digits of five bits, lowest first, a sixth bit says that another follows; signed; from the
+    fourth run on, the difference to the run before the last.
+    """
+    if isinstance(counts, list):
+        return [int(count) for count in counts]
+    text = counts.encode() if isinstance(counts, str) else counts
+    if not isinstance(text, bytes):
+        raise TypeError("counts are neither a list nor a string")
+    runs: list[int] = []
+    value = shift = 0
+    for letter in text:
+        digit = letter - 48
+        if not 0 <= digit < 64:
+            raise ValueError("counts hold a letter that is no digit")
+        value |= (digit & 0x1F) << shift
+        shift += 5
+        if digit & 0x20:
+            continue
+        if digit & 0x10:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError("counts end in the middle of a number")
+    return runs
 
 
 def _list(value: object) -> Sequence[Sequence[float]]:

@@ -93,8 +93,6 @@ def import_dicom(source: DicomSource, out: Path, progress: Progress) -> ImportRe
     ------
     ConfigError
         The labels, the map or the key cannot be used, or ``out`` holds something else.
-    DatasetError
-        Not one film could be imported.
     """
     if not source.folder.is_dir():
         raise ConfigError("no such folder", "Name the folder of the films", str(source.folder))
@@ -106,8 +104,13 @@ def import_dicom(source: DicomSource, out: Path, progress: Progress) -> ImportRe
     table = read_label_rows(source.labels, label_map)
     label_map.require((word for row in table.rows for word in row.words), source.labels.name)
     place = out.resolve()
-    secret = open_secret(source.key_file or place.with_name(f"{place.name}.key"), out)
+    key_file = source.key_file or place.with_name(f"{place.name}.key")
     result = ImportResult()
+    if not key_file.exists():
+        result.notes.append(
+            f"a new secret key is in {key_file}: keep it, and never beside a copy of the dataset"
+        )
+    secret = open_secret(key_file, out)
     if table.unused:
         result.notes.append(
             f"columns of {source.labels.name} that were not used: {', '.join(table.unused)}"
@@ -130,7 +133,8 @@ def import_dicom(source: DicomSource, out: Path, progress: Progress) -> ImportRe
                     result.failures.append(error)
                 progress.advance(task)
         result.films = folder.finish(importer.rows, _card(label_map, place.name))
-        write_report(out, importer.touched, importer.burned_in, result.films)
+        if result.films:
+            write_report(out, importer.touched, importer.burned_in, result.films)
     result.notes.extend(importer.notes())
     return result
 

@@ -60,7 +60,7 @@ def import_fracatlas(source: Path, out: Path, progress: Progress) -> ImportResul
     ConfigError
         The folder does not hold the download.
     DatasetError
-        The table has other columns than the published one, or not one film could be imported.
+        The table has other columns than the published one.
     """
     path = source / "dataset.csv"
     if not path.is_file():

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.errors import ConfigError, DatasetError, OsteoedgeError
+from edge_runtime.errors import ConfigError, OsteoedgeError
 from edge_runtime.files import write_atomically
 from train.dataset.schema import DatasetCard
 
@@ -112,7 +112,9 @@ class DatasetFolder:
         for folder in ("images", "masks"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         self._journal = journal.open("a+b")
-        self._films = self._take_up()
+        self._films: dict[str, StoredFilm] = {}
+        self._key_at: dict[str, str] = {}
+        self._take_up()
 
     def __enter__(self) -> DatasetFolder:
         return self
@@ -168,6 +170,9 @@ class DatasetFolder:
             write_atomically(self.root / path, picture)
             if mask is not None:
                 write_atomically(self.root / mask_path, cv2.imencode(".png", mask)[1].tobytes())
+            else:
+                # An earlier import of this film may have had one.
+                (self.root / f"masks/{image_id}.png").unlink(missing_ok=True)
             self._append(asdict(film))
         except OSError as error:
             raise ConfigError(
@@ -175,7 +180,7 @@ class DatasetFolder:
                 "Make room, then give the same command again",
                 str(self.root),
             ) from None
-        self._films[key] = film
+        self._remember(film)
         return film
 
     def finish(self, rows: Iterable[Mapping[str, str]], card: DatasetCard) -> int:
@@ -184,25 +189,16 @@ class DatasetFolder:
         Returns
         -------
         int
-            The number of rows.
-
-        Raises
-        ------
-        DatasetError
-            No film is left to write.
+            The number of rows. Without one there is no dataset, and nothing is written or removed.
         """
         listed = sorted(rows, key=lambda row: row["image_id"])
         if not listed:
-            raise DatasetError(
-                "not one film could be imported",
-                "Correct what is named above and give the command again",
-                str(self.root),
-            )
-        kept = {row["path"] for row in listed}
+            return 0
+        named = {row["path"] for row in listed}
+        kept = {film.mask for film in self._films.values() if film.path in named} | named
         for film in self._films.values():
-            if film.path not in kept:
-                for name in filter(None, (film.path, film.mask)):
-                    (self.root / name).unlink(missing_ok=True)
+            for name in {film.path, film.mask} - kept - {""}:
+                (self.root / name).unlink(missing_ok=True)
         table = io.StringIO()
         columns = csv.DictWriter(table, COLUMNS, restval="", lineterminator="\n")
         columns.writeheader()
@@ -222,7 +218,7 @@ class DatasetFolder:
         write_atomically(self.root / "dataset.toml", ("\n".join(lines) + "\n").encode())
         return len(listed)
 
-    def _take_up(self) -> dict[str, StoredFilm]:
+    def _take_up(self) -> None:
         """Read the journal up to the first line that a kill cut short, and go on from there."""
         try:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -232,7 +228,6 @@ class DatasetFolder:
                 "another process imports into this folder", "Wait for it", str(self.root)
             ) from None
         self._journal.seek(0)
-        films: dict[str, StoredFilm] = {}
         good, head = 0, None
         for line in self._journal:
             entry = None
@@ -244,7 +239,7 @@ class DatasetFolder:
             if head is None:
                 head = entry
             else:
-                films[entry["key"]] = StoredFilm(**entry)
+                self._remember(StoredFilm(**entry))
         if head is not None and head != self._head:
             self._journal.close()
             raise ConfigError(
@@ -258,7 +253,13 @@ class DatasetFolder:
         for folder in ("images", "masks"):
             for part in (self.root / folder).glob(".*.part"):
                 part.unlink()
-        return films
+
+    def _remember(self, film: StoredFilm) -> None:
+        """Take a film up; what was at its path before is no longer there."""
+        replaced = self._key_at.get(film.path)
+        if replaced is not None:
+            self._films.pop(replaced, None)
+        self._films[film.key], self._key_at[film.path] = film, film.key
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         self._journal.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
@@ -268,4 +269,5 @@ class DatasetFolder:
 
 def mask_fraction(mask: Mask) -> str:
     """Return the share of a mask that is lesion, as the table states it."""
-    return f"{np.count_nonzero(mask) / mask.size:.5f}"
+    # Significant digits: a lesion of a few pixels must not be rounded to nothing.
+    return f"{np.count_nonzero(mask) / mask.size:.4g}"
