@@ -606,7 +606,7 @@ def test_sentences_in_code_strings_and_unreadable_values_go() -> None:
     ds["ImageType"]._value = ["DERIVED", "PRIMARY", "", "ADALGUNDE"]
     film = nobody(ds)
     assert film.BodyPartExamined == ""
-    assert film.ImageType[:2] == ["DERIVED", "PRIMARY"]
+    assert film.ImageType == ["DERIVED", "PRIMARY", "", ""]
 
 
 def test_a_value_that_its_vr_forbids_goes_and_is_not_shown(tmp_path: Path) -> None:
@@ -683,6 +683,20 @@ def test_pictures_that_may_show_a_name_are_warned_of(changes: dict[str, str], wh
     ds = hospital_film(**changes)
     made = deidentify(as_bytes(ds), SECRET, age_years=None, source="x")
     assert made.burned_in.startswith(why) and bool(made.burned_in) == bool(why)
+
+
+def test_an_element_of_another_vr_than_the_standards_goes() -> None:
+    ds = hospital_film()
+    ds.add_new("SoftwareVersions", "CS", "ADA 1 3 5")
+    ds.add_new("Sensitivity", "LO", "ADA 2 4 6")
+    del ds["SOPInstanceUID"]
+    stream = BytesIO()
+    pydicom.dcmwrite(stream, ds)
+    data = stream.getvalue()
+    assert b"ADA 1 3 5" in data and b"ADA 2 4 6" in data
+    made = deidentify(data, SECRET, age_years=None, source="x")
+    assert b"ADA" not in made.data
+    assert pydicom.dcmread(BytesIO(made.data)).SOPInstanceUID.startswith("2.25.")
 
 
 def test_a_film_without_ids_is_a_patient_of_its_own() -> None:

@@ -19,7 +19,7 @@ from decimal import Decimal
 
 import numpy as np
 import pydicom
-from pydicom.datadict import keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.errors import InvalidDicomError
@@ -134,7 +134,8 @@ def deidentify(
         # Type 1 or 2 in every film: there, whether or not the source had them.
         film.PatientID = film.PatientName = pseudonym
         film.PatientBirthDate = ""
-        film.setdefault("SOPInstanceUID", secret.uid(hashlib.sha256(data).hexdigest()))
+        if not film.get("SOPInstanceUID"):
+            film.SOPInstanceUID = secret.uid(hashlib.sha256(data).hexdigest())
         work.set_characteristics(film, original, age_years)
         _set_pixels(film, original)
         _record_method(film)
@@ -309,7 +310,14 @@ def _is_public(item: Dataset) -> bool:
 
 
 def _is_sound(element: DataElement) -> bool:
-    """Tell whether numbers written as text are numbers: pydicom passes on whatever is there."""
+    """Tell whether an element is what the standard says: the rules go by that."""
+    if not dictionary_has_tag(element.tag):
+        return False
+    # "US or SS" stays so where the file does not tell.
+    vr = dictionary_VR(element.tag)
+    if element.VR not in (vr, *vr.split(" or ")):
+        return False
+    # pydicom passes on whatever stands in the place of a number.
     return element.VR not in ("DS", "IS") or all(
         isinstance(value, int | float | Decimal) for value in _values(element)
     )

@@ -70,7 +70,7 @@ _KEPT_BYTES = _tags(
 # Enumerated by the standard, and without them a film cannot be shown: no patient is called so.
 STRUCTURAL = _tags(
     "Modality", "PhotometricInterpretation", "PresentationLUTShape", "PresentationIntentType",
-    "PixelIntensityRelationship", "VOILUTFunction", "RescaleType", "ModalityLUTType", "ImageType",
+    "PixelIntensityRelationship", "VOILUTFunction", "RescaleType", "ModalityLUTType",
     "LossyImageCompression", "BurnedInAnnotation", "CodingSchemeDesignator", "PatientSex",
 )  # fmt: skip
 _NUMBERS = frozenset(("DS", "IS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT"))
