@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from train.dataset.importers.writer import ImportResult
 
 data = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Make and check dataset folders."
@@ -78,6 +81,115 @@ def check(
         raise typer.Exit(1)
     if not as_json:
         typer.echo(f"Next: osteoedge train {dataset} --out runs/{dataset.resolve().name}")
+
+
+@data.command()
+def dicom(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of DICOM films.")],
+    out: Annotated[Path, typer.Argument(help="Dataset folder; an unfinished import goes on.")],
+    labels: Annotated[
+        Path, typer.Option(help="CSV: which film shows what, in the hospital's own words.")
+    ],
+    label_map: Annotated[
+        Path | None, typer.Option("--map", help="TOML: what those words mean, and column names.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The hospital's secret key, made if absent. Default: OUT.key."),
+    ] = None,
+) -> None:
+    """Import a hospital's own films, de-identified, with their labels.
+
+    Each line of the CSV names its film by `sop_instance_uid`, `accession_number`, `file` (path
+    under SRC, or file name) or `patient_id`; those that are filled in must all hold. `label` holds
+    words for the label map; `subtype`, `other_finding`, `centre` (a number), `region`, `anatomy`,
+    `view`, `laterality`, `reference_standard` and `mask` (a PNG, relative to the CSV) may be there.
+    Lines that fit no film, or several that they cannot tell apart, are named and never guessed.
+
+    De-identified by DICOM PS3.15 Annex E; deidentification.html in OUT lists every tag touched.
+    Keep the key: with it the same patient gets the same pseudonym next time. Whoever has it can
+    tell whether a given patient is in the dataset. Pictures may still show a name: look at them.
+
+    Example: `osteoedge data dicom export/ clinic --labels labels.csv --map words.toml`
+    """
+    from train.dataset.importers.dicom import DicomSource, import_dicom
+    from train.progress import bar
+
+    with bar() as progress:
+        result = import_dicom(DicomSource(source, labels, label_map, key), out, progress)
+    _report_import(result, out)
+
+
+@data.command()
+def btxrd(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="The unpacked official download.")],
+    out: Annotated[Path, typer.Argument(help="Dataset folder; an unfinished import goes on.")],
+) -> None:
+    """Import BTXRD: dataset.xlsx, images/, Annotations/. Licence CC BY-NC-ND 4.0.
+
+    Example: `osteoedge data btxrd downloads/BTXRD btxrd`
+    """
+    from train.dataset.importers.btxrd import import_btxrd
+    from train.progress import bar
+
+    with bar() as progress:
+        result = import_btxrd(source, out, progress)
+    _report_import(result, out)
+
+
+@data.command()
+def coco(
+    annotations: Annotated[Path, typer.Argument(metavar="SRC.json", help="COCO instances.")],
+    pictures: Annotated[Path, typer.Argument(metavar="IMAGES", help="Their PNG or JPEG files.")],
+    out: Annotated[Path, typer.Argument(help="Dataset folder; an unfinished import goes on.")],
+    label_map: Annotated[
+        Path | None, typer.Option("--map", help="TOML: what the categories mean.")
+    ] = None,
+) -> None:
+    """Import films with COCO annotations; categories are words for the label map.
+
+    Pictures and names are copied as they are: this does not de-identify.
+
+    Example: `osteoedge data coco instances.json pictures/ limbs --map categories.toml`
+    """
+    from train.dataset.importers.coco import CocoSource, import_coco
+    from train.progress import bar
+
+    with bar() as progress:
+        result = import_coco(CocoSource(annotations, pictures, label_map), out, progress)
+    _report_import(result, out)
+
+
+@data.command()
+def fracatlas(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="The unpacked official download.")],
+    out: Annotated[Path, typer.Argument(help="Dataset folder; an unfinished import goes on.")],
+) -> None:
+    """Import FracAtlas: dataset.csv, images/. Fractures and implants, no tumour label.
+
+    Example: `osteoedge data fracatlas downloads/FracAtlas fracatlas`
+    """
+    from train.dataset.importers.fracatlas import import_fracatlas
+    from train.progress import bar
+
+    with bar() as progress:
+        result = import_fracatlas(source, out, progress)
+    _report_import(result, out)
+
+
+def _report_import(result: ImportResult, out: Path) -> None:
+    """Say what was imported, what was not, and what to do next."""
+    for failure in result.failures:
+        typer.echo(f"Error {failure}", err=True)
+    for note in result.notes:
+        typer.echo(f"Note: {note}.", err=True)
+    typer.echo(f"{result.films} films in {out}, {len(result.failures)} errors")
+    if result.films:
+        typer.echo(f"Next: osteoedge data check {out}")
+    else:
+        typer.echo("Error not one film could be imported. Correct what is named above.", err=True)
+    if result.failures or not result.films:
+        raise typer.Exit(1)
 
 
 def train(
