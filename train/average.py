@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras
 
 
-class WeightAverage(tf.Module):
+class WeightAverage(tf.Module):  # type: ignore[misc]
     """Weights averaged over steps, which do better on films from elsewhere than the last ones.
 
     Averaging finds the flat part of the loss, and films of another hospital are a shift within it

@@ -19,7 +19,6 @@ import tensorflow as tf
 import tf_keras
 from rich.progress import Progress, TaskID
 
-from edge_runtime.decision import softmax
 from edge_runtime.errors import RunError
 from train.average import WeightAverage
 from train.config import Recipe
@@ -27,7 +26,7 @@ from train.dataset.cache import FilmCache, build_cache
 from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
-from train.evaluate.metrics import macro_auc
+from train.fusion import fused_auc
 from train.model.heads import build_model, is_backbone_layer
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
 from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
@@ -92,14 +91,14 @@ def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSe
 
 
 def float_model(run: Run) -> tf_keras.Model:
-    """Return the run's float network with its best weights."""
+    """Return the run's float network."""
     model = _build(run.recipe, weights="none")
     model.load_weights(run.float_weights)
     return model
 
 
 def qat_model(run: Run) -> tf_keras.Model:
-    """Return the run's quantization-aware network with its best weights.
+    """Return the run's quantization-aware network.
 
     Raises
     ------
@@ -127,16 +126,9 @@ def predict(model: tf_keras.Model, films: FilmSet) -> dict[str, npt.NDArray[np.f
     return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
 
 
-def validation_auc(model: tf_keras.Model, films: FilmSet) -> float:
-    """Return the macro AUC of a network over the films whose label is known."""
-    logits = predict(model, films)["cam"].mean(axis=(1, 2))
-    known = films.labels >= 0
-    return macro_auc(films.labels[known], softmax(logits[known], 1.0))
-
-
 @dataclass(frozen=True)
 class _Phase:
-    """A stretch of training with its own optimizer, checkpoints and choice of weights."""
+    """A stretch of training with its own optimizers, checkpoints and choice of weights."""
 
     name: str
     model: tf_keras.Model
@@ -147,6 +139,10 @@ class _Phase:
     groups: tuple[tuple[list[tf.Variable], float], ...]
     weight_decay: float
     average: float
+    # Films of the hospital that trained a network say little about which epoch is best elsewhere:
+    # its AUC here peaks while it still lives on shortcuts. Averaged weights at the end of the
+    # schedule need no choice. Quantization only has to do no harm, and these films show harm.
+    keep: Literal["last", "best"]
     weights: Path
 
 
@@ -181,6 +177,7 @@ class _Trainer:
                         groups=((model.trainable_variables, recipe.float_.head_learning_rate),),
                         weight_decay=recipe.float_.weight_decay,
                         average=0.0,
+                        keep="last",
                         weights=warm,
                     )
                 )
@@ -199,6 +196,7 @@ class _Trainer:
                     ),
                     weight_decay=recipe.float_.weight_decay,
                     average=recipe.float_.average,
+                    keep="last",
                     weights=self.run.float_weights,
                 )
             )
@@ -233,6 +231,7 @@ class _Trainer:
                 groups=((student.trainable_variables, recipe.qat.learning_rate),),
                 weight_decay=0.0,
                 average=0.0,
+                keep="best",
                 weights=self.run.qat_weights,
             )
         )
@@ -247,7 +246,7 @@ class _Trainer:
             yield self.recipe.input.normalise(self.films.cache.pixels[at])[..., np.newaxis]
 
     def _fit(self, phase: _Phase) -> None:
-        """Run a phase from its last checkpoint and leave its best weights on disk."""
+        """Run a phase from its last checkpoint and leave its weights on disk."""
         if phase.name in self.run.done:
             return
         epoch, best = tf.Variable(0, dtype=tf.int64), tf.Variable(-1.0)
@@ -264,19 +263,19 @@ class _Trainer:
             manager.checkpoint.restore(manager.latest_checkpoint).expect_partial()
         else:
             # The state before the first step is a candidate too: QAT may have nothing to add.
-            self._keep_if_best(phase, 0, best, None)
+            self._validate(phase, 0, best, None)
         step = _train_step(phase, optimizers, average)
         task = self.progress.add_task(phase.name, total=phase.epochs, completed=int(epoch))
         while int(epoch) < phase.epochs:
             loss = self._epoch(phase, int(epoch), step, task)
             epoch.assign_add(1)
             with average.in_place():
-                self._keep_if_best(phase, int(epoch), best, loss)
+                auc = self._validate(phase, int(epoch), best, loss)
             manager.save(checkpoint_number=int(epoch))
             self.progress.update(
                 task,
                 completed=int(epoch),
-                description=f"{phase.name}: loss {loss:.3f}, best validation AUC {float(best):.3f}",
+                description=f"{phase.name}: loss {loss:.3f}, validation AUC {auc:.3f}",
             )
         self.run = self.run.mark_done(phase.name)
 
@@ -298,10 +297,9 @@ class _Trainer:
             )
         return float(np.mean(losses))
 
-    def _keep_if_best(
-        self, phase: _Phase, epoch: int, best: tf.Variable, loss: float | None
-    ) -> None:
-        auc = validation_auc(phase.model, self.validation)
+    def _validate(self, phase: _Phase, epoch: int, best: tf.Variable, loss: float | None) -> float:
+        """Write down the macro AUC after an epoch, and keep the weights if they are wanted."""
+        auc = fused_auc(predict(phase.model, self.validation), self.validation.labels)
         with self.logs.as_default():
             tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
             if loss is not None:
@@ -310,11 +308,12 @@ class _Trainer:
         line = {"phase": phase.name, "epoch": epoch, "loss": loss, "validation_auc_macro": auc}
         with (self.run.folder / "history.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
-        if auc > float(best):
+        if phase.keep == "last" or auc > float(best):
             best.assign(auc)
             temporary = phase.weights.with_name(f"part.{phase.weights.name}")
             phase.model.save_weights(temporary)
             temporary.replace(phase.weights)
+        return auc
 
     def _optimizer(
         self, phase: _Phase, variables: list[tf.Variable], learning_rate: float

@@ -16,7 +16,7 @@ from edge_runtime.screener import Screener
 from train.dataset.schema import Dataset, load_dataset
 from train.evaluate.metrics import Metric, evaluate, paired_difference, write_metrics
 from train.evaluate.report import write_report
-from train.evaluate.screenings import keras_predictions, screen_dataset, write_examples
+from train.evaluate.screenings import probability_table, screen_dataset, write_examples
 from train.progress import bar
 
 HEADLINE = ("auc_macro", "auc_tumour", "auc_malignant", "spec_at_sens90", "dice_tumour",
@@ -168,18 +168,24 @@ def _predict_run(folder: Path, dataset: Dataset) -> _Predicted:
     from train.dataset.cache import build_cache
     from train.dataset.pipeline import FilmSet
     from train.dataset.schema import label_index
-    from train.fit import float_model, predict
+    from train.fit import film_set, float_model, predict
+    from train.fusion import fit_fusion, fused_probabilities
     from train.run import load_run
 
     run = load_run(folder)
+    model = float_model(run)
+    # As export does for the int8 file, on the same films.
+    at_home = run.dataset()
+    calibration = film_set(run, at_home, run.cache(at_home), "calibration")
+    fusion = fit_fusion(predict(model, calibration), calibration.labels)
     cache = build_cache(dataset, run.recipe.input, folder / "cache-evaluate")
     rows = np.arange(len(dataset.films))
     films = FilmSet(cache, rows, label_index(dataset.films), run.recipe.input)
-    logits = predict(float_model(run), films)["cam"].mean(axis=(1, 2))
+    probabilities = fused_probabilities(predict(model, films), fusion)
     return _Predicted(
         name=f"{folder.name} float (Keras)",
         purpose="demo" if run.card.synthetic else "research",
-        predictions=keras_predictions(dataset, logits),
+        predictions=probability_table(dataset, probabilities),
         operating_points=(),
         errors=[],
         examples=[],
@@ -207,7 +213,7 @@ def _read_predictions(path: Path, dataset: Dataset) -> _Predicted:
             path.name,
         )
     given = given.loc[dataset.films["image_id"]].reset_index()
-    predictions = keras_predictions(dataset, np.zeros((len(given), 3), np.float32))
+    predictions = probability_table(dataset, np.full((len(given), 3), np.nan))
     for name in ("p_no_tumour", "p_benign", "p_malignant", "decision", "dice", "painted"):
         if name in given.columns:
             predictions[name] = given[name].to_numpy()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from edge_runtime.bundle import LABELS
-from edge_runtime.decision import softmax, to_film
+from edge_runtime.decision import to_film
 from edge_runtime.errors import DatasetError, OsteoedgeError, RadiographError
 from edge_runtime.files import write_atomically
 from edge_runtime.preprocess import InputSpec, place
@@ -78,14 +78,12 @@ def screen_dataset(
     return pd.DataFrame(rows), errors
 
 
-def keras_predictions(
-    dataset: Dataset, logits: npt.NDArray[np.float32], temperature: float = 1.0
-) -> pd.DataFrame:
-    """Return predictions of a network before export: probabilities, and no decisions."""
+def probability_table(dataset: Dataset, probabilities: npt.NDArray[np.float64]) -> pd.DataFrame:
+    """Return predictions that are probabilities (n, 3) alone, without decisions."""
     rows = [_identity(film) for _, film in dataset.films.iterrows()]
     frame = pd.DataFrame(rows)
     for number, label in enumerate(LABELS):
-        frame[f"p_{label}"] = softmax(logits, temperature)[:, number]
+        frame[f"p_{label}"] = probabilities[:, number]
     frame["decision"] = pd.NA
     frame["dice"], frame["painted"] = np.nan, np.nan
     return frame
