@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from train.evaluate.metrics import Films, Threshold, at_point
 from train.evaluate.resampling import (
@@ -183,8 +182,6 @@ def false_alarms(
     dict or None
         flagged (routine or urgent), urgent, unable, coverage (1 - unable) and, as what a person
         must look at, referred (flagged or unable); 0..1. None where no such film has a decision.
-        Where none or all are, the interval is Clopper and Pearson's over patients, as resampling
-        cannot tell a rare event from an absent one.
     """
     films = predictions[predictions["label"].isna() & predictions["decision"].notna()]
     if films.empty:
@@ -198,12 +195,9 @@ def false_alarms(
         "coverage": decision.ne("unable"),
     }
     values = {name: share.to_numpy(bool) for name, share in shares.items()}
-    found = with_intervals(
-        films["patient_id"], lambda w: {k: mean(w, v) for k, v in values.items()}, resamples
+    return with_intervals(
+        films["patient_id"],
+        lambda w: {name: mean(w, value) for name, value in values.items()},
+        resamples,
+        shares=dict.fromkeys(values, np.ones(len(films), bool)),
     )
-    patients = int(films["patient_id"].nunique())
-    for name, metric in found.items():
-        if metric.value in (0.0, 1.0):
-            exact = binomtest(round(metric.value * patients), patients).proportion_ci(0.95)
-            found[name] = Metric(metric.value, float(exact.low), float(exact.high))
-    return found

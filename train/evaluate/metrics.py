@@ -154,7 +154,16 @@ def evaluate(
     def measure(weights: Doubles) -> dict[str, Doubles]:
         return _measure(films, weights, operating_points)
 
-    return with_intervals(known["patient_id"], measure, resamples, seed)
+    shares = {
+        "marked_rate": ~np.isnan(films.dice),
+        "false_mask_rate": ~np.isnan(films.painted),
+        "coverage": films.decided,
+        **denominators("referred", films.labels > 0, films.referred, films.decided),
+    }
+    for point in operating_points:
+        positive, referred = at_point(point, films)
+        shares |= denominators(point.name, positive, referred, np.ones(len(known), bool))
+    return with_intervals(known["patient_id"], measure, resamples, seed, shares=shares)
 
 
 def tumour_auc(predictions: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0) -> Metric:
@@ -170,10 +179,10 @@ def tumour_auc(predictions: pd.DataFrame, *, resamples: int = RESAMPLES, seed: i
 
 def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Metric]:
-    """Return auc_macro and auc_tumour of ``first`` less those of ``second``, on the same resamples.
+) -> Metric:
+    """Return auc_macro of ``first`` less that of ``second``, on the same resamples of patients.
 
-    Each over the films to which both give what it needs.
+    Over the films to which both give probabilities.
 
     Raises
     ------
@@ -181,23 +190,14 @@ def paired_difference(
         The two do not hold the same films, patients and labels in the same order.
     """
     one, two = same_films(first, second)
-    pair = (Films.of(one), Films.of(two))
-    both = np.ones(len(one), bool)
-    for films in pair:
-        both &= ~np.isnan(films.probabilities[:, 0])
-    scored = ~(np.isnan(pair[0].tumour_score) | np.isnan(pair[1].tumour_score))
+    shared = one["p_no_tumour"].notna() & two["p_no_tumour"].notna()
+    pair = (Films.of(one[shared]), Films.of(two[shared]))
 
     def measure(weights: Doubles) -> dict[str, Doubles]:
-        macro = [
-            _macro(_class_areas(f.labels[both], f.probabilities[both], weights[:, both]))
-            for f in pair
-        ]
-        tumour = [
-            _areas(f.labels[scored] > 0, f.tumour_score[scored], weights[:, scored]) for f in pair
-        ]
-        return {"auc_macro": macro[0] - macro[1], "auc_tumour": tumour[0] - tumour[1]}
+        a, b = (_macro(_class_areas(f.labels, f.probabilities, weights)) for f in pair)
+        return {"difference": a - b}
 
-    return with_intervals(one["patient_id"], measure, resamples, seed)
+    return with_intervals(one.loc[shared, "patient_id"], measure, resamples, seed)["difference"]
 
 
 def same_films(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -216,24 +216,28 @@ def same_films(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame,
 
 
 def rates(
-    name: str, positive: Flags, referred: Flags, weights: Doubles, among: Flags | None = None
+    name: str, positive: Flags, referred: Flags, among: Flags, weights: Doubles
 ) -> dict[str, Doubles]:
     """Return NAME.sensitivity, .specificity, .ppv, .npv and .referral_rate of each resample.
 
     Parameters
     ----------
-    positive, referred
-        (n,): what is to be found, and what a person is to look at.
-    among
-        (n,): the films that count, all by default.
+    positive, referred, among
+        (n,): what is to be found, what a person is to look at, and the films that count.
     """
-    chosen = np.ones(len(positive), bool) if among is None else among
+    right = (referred, ~referred, positive, ~positive, referred)
+    films = denominators(name, positive, referred, among)
+    return {key: mean(weights, r, of) for r, (key, of) in zip(right, films.items(), strict=True)}
+
+
+def denominators(name: str, positive: Flags, referred: Flags, among: Flags) -> dict[str, Flags]:
+    """Return the films (n,) that each of :func:`rates` is a share of, by name."""
     return {
-        f"{name}.sensitivity": mean(weights, referred, positive & chosen),
-        f"{name}.specificity": mean(weights, ~referred, ~positive & chosen),
-        f"{name}.ppv": mean(weights, positive, referred & chosen),
-        f"{name}.npv": mean(weights, ~positive, ~referred & chosen),
-        f"{name}.referral_rate": mean(weights, referred, chosen),
+        f"{name}.sensitivity": positive & among,
+        f"{name}.specificity": ~positive & among,
+        f"{name}.ppv": referred & among,
+        f"{name}.npv": ~referred & among,
+        f"{name}.referral_rate": among,
     }
 
 
@@ -308,10 +312,12 @@ def _measure(films: Films, weights: Doubles, points: Sequence[Threshold]) -> dic
         "brier": mean(read, squares),
         "spec_at_sens90": _specificity_at(0.90, tumour, score, weights[:, scored]),
         "coverage": mean(weights, ~films.unable, films.decided),
-        **rates("referred", films.labels > 0, films.referred, weights, films.decided),
+        **rates("referred", films.labels > 0, films.referred, films.decided, weights),
     }
     for point in points:
-        found |= rates(point.name, *at_point(point, films), weights)
+        found |= rates(
+            point.name, *at_point(point, films), np.ones(len(films.labels), bool), weights
+        )
     return found
 
 

@@ -167,7 +167,7 @@ def compare(
         tested = delong(positive[scored], pair[:, scored], patients[scored])
         gap, low, high, p = tested.difference(0, 1)
         found.append(Comparison(other, name, "delong", int(scored.sum()), gap, low, high, p))
-    macro = paired_difference(first, second, resamples=resamples)["auc_macro"]
+    macro = paired_difference(first, second, resamples=resamples)
     if macro.value is not None:
         both = ~np.isnan(a.probabilities[:, 0]) & ~np.isnan(b.probabilities[:, 0])
         found.append(

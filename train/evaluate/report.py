@@ -112,11 +112,13 @@ def write_report(
         found=found,
         alarms=_ALARMS,
         definitions=DEFINITIONS,
-        meaning=MEANING,
+        meaning={
+            kind: MEANING[kind] for kind in MEANING if kind in {r.kind for r in found.robustness}
+        },
         confusion=_confusion(known),
         labels=LABELS,
         strata=found.strata,
-        columns=STRATA,
+        blank_columns=[c for c in STRATA if c not in {s.column for s in found.strata}],
         min_per_class=MIN_PER_CLASS,
         examples=[(caption, _data_uri(file)) for caption, file in examples],
         # Also those without a label: a person must look at them all the same.

@@ -10,12 +10,13 @@ A resample is a row of weights: how often each film was drawn. Metrics are compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import binomtest
 
 RESAMPLES = 1000
 # Resamples go in batches whose arrays, 0.8 MB each, stay in a processor's cache.
@@ -75,6 +76,8 @@ def with_intervals(
     measure: Measure,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    *,
+    shares: Mapping[str, Flags] | None = None,
 ) -> dict[str, Metric]:
     """Return the value and the 95 % interval of everything that ``measure`` computes.
 
@@ -86,6 +89,10 @@ def with_intervals(
         Takes weights (r, n) and returns arrays (r,), NaN where a resample does not allow a figure.
     resamples
         Draws of patients behind each interval, at least 1.
+    shares
+        Figures that are shares of films, and the films (n,) that they are shares of. Where such a
+        share is 0 or 1 every resample repeats it; its interval is then Clopper and Pearson's, as
+        if each patient with such a film were one trial.
     """
     point = measure(np.ones((1, len(patients))))
     draws = [measure(weights) for weights in _resampled(patients, resamples, seed)]
@@ -100,6 +107,12 @@ def with_intervals(
         else:
             low, high = np.percentile(drawn, (2.5, 97.5))
             metrics[name] = Metric(float(value), float(low), float(high))
+    for name, among in (shares or {}).items():
+        share = metrics[name].value
+        if share in (0.0, 1.0):
+            trials = int(patients[among].nunique())
+            exact = binomtest(int(share) * trials, trials).proportion_ci(0.95)
+            metrics[name] = Metric(share, float(exact.low), float(exact.high))
     return metrics
 
 

@@ -65,7 +65,8 @@ def under_corruption(
         def measure(weights: Doubles, turns: dict[str, Flags] = turns) -> dict[str, Doubles]:
             return {name: mean(weights, values, decided) for name, values in turns.items()}
 
-        flips = with_intervals(plain["patient_id"], measure, resamples)
+        shares = dict.fromkeys(turns, decided)
+        flips = with_intervals(plain["patient_id"], measure, resamples, shares=shares)
         figures = evaluate(answers, (), resamples=resamples)
         rows.append(
             UnderCorruption(

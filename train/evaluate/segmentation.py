@@ -95,31 +95,33 @@ def overlap(marked: Mask, reference: Mask) -> Overlap:
     Dice, Ecology 26:297, 1945; hd95: the larger of the two 95th percentiles of distances from
     one outline to the other (Maier-Hein et al., "Metrics reloaded", Nature Methods 21:195, 2024).
     """
-    both, either = int((marked & reference).sum()), int((marked | reference).sum())
+    either = float((marked | reference).sum())
     return Overlap(
-        dice=2.0 * both / (both + either), iou=both / either, hd95=_hd95(marked, reference)
+        dice=_dice(marked, reference),
+        iou=float((marked & reference).sum()) / either,
+        hd95=_hd95(marked, reference),
     )
 
 
 def ceiling(reference: Mask, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return the Dice of the best mask that a head of ``shape`` (rows, columns) can draw.
+    """Return the Dice of a perfect mask of ``shape`` (rows, columns): what its resolution costs.
 
-    First of one whose cells are lesion or not, second of one that states how much of each cell is
-    lesion. What a network loses beyond the second is its own.
+    First of one whose cells are lesion or not, laid on the grid as squares; second of one that
+    states how much of each cell is lesion, brought there bilinearly and cut at one half. No region
+    is dropped. On BTXRD, 56 x 56 cells: 0.79 and 0.81 on centre 1, 0.93 and 0.98 on centre 2.
     """
     rows, columns = shape
     coverage = cv2.resize(
         reference.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA
     )
     cells = (coverage >= 0.5).astype(np.float32)
-    low, high = (
-        overlap(
-            drop_specks(cv2.resize(c, (GRID, GRID), interpolation=cv2.INTER_LINEAR) >= 0.5),
-            reference,
-        ).dice
-        for c in (cells, coverage)
-    )
-    return low, high
+    squares = cv2.resize(cells, (GRID, GRID), interpolation=cv2.INTER_NEAREST) >= 0.5
+    smooth = cv2.resize(coverage, (GRID, GRID), interpolation=cv2.INTER_LINEAR) >= 0.5
+    return _dice(squares, reference), _dice(smooth, reference)
+
+
+def _dice(marked: Mask, reference: Mask) -> float:
+    return 2.0 * float((marked & reference).sum()) / float(marked.sum() + reference.sum())
 
 
 def _hd95(one: Mask, two: Mask) -> float:

@@ -101,13 +101,15 @@ def _rates(films: pd.DataFrame, resamples: int) -> dict[str, Metric | None]:
     referred = films["decision"].isin(REFERRALS).to_numpy(bool)
     tumour = (films["label"] != "no_tumour").to_numpy(bool)
 
+    shares = {"sensitivity": tumour & decided, "specificity": ~tumour & decided}
+
     def measure(weights: Doubles) -> dict[str, Doubles]:
         return {
-            "sensitivity": mean(weights, referred, tumour & decided),
-            "specificity": mean(weights, ~referred, ~tumour & decided),
+            "sensitivity": mean(weights, referred, shares["sensitivity"]),
+            "specificity": mean(weights, ~referred, shares["specificity"]),
         }
 
-    found = with_intervals(films["patient_id"], measure, resamples)
+    found = with_intervals(films["patient_id"], measure, resamples, shares=shares)
     return {name: metric if metric.value is not None else None for name, metric in found.items()}
 
 
