@@ -55,7 +55,12 @@ class Corruption:
 
 # Always measured: what resampling or another detector's sharpness does to a film.
 BLURS = (Corruption("blur", 0.7), Corruption("blur", 1.0))
-ALL = tuple(Corruption(kind, s) for kind, strengths in STRENGTHS.items() for s in strengths)
+# A blur of 1 pixel is one of the steps as well, and measured once.
+ALL = tuple(
+    dict.fromkeys(
+        (*BLURS, *(Corruption(kind, s) for kind, steps in STRENGTHS.items() for s in steps))
+    )
+)
 
 
 def corrupt(display: DisplayImage, corruption: Corruption, seed: int) -> DisplayImage:

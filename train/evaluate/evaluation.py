@@ -114,7 +114,7 @@ def evaluate_models(
     """
     dataset = load_dataset(dataset_root).select(where)
     out.mkdir(parents=True, exist_ok=True)
-    asked = corruption.BLURS + (corruption.ALL if robustness else ())
+    asked = corruption.ALL if robustness else corruption.BLURS
     answers: list[_Evaluated] = []
     turned: list[UnderCorruption] = []
     for path in models:
