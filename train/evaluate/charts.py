@@ -152,8 +152,9 @@ def robustness(rows: Sequence[UnderCorruption], overall: Metric) -> str:
             strength, [row.auc_tumour.value or 0.0 for row in known], marker="o", markersize=3,
             color=COLOURS["tumour"], label="AUC",
         )  # fmt: skip
+        decided = [row for row in chosen if row.flips.value is not None]
         axes.plot(
-            [row.strength for row in chosen], [row.flips.value or 0.0 for row in chosen],
+            [row.strength for row in decided], [row.flips.value or 0.0 for row in decided],
             marker="o", markersize=3, color=COLOURS["malignant"], label="decisions turned",
         )  # fmt: skip
         if overall.value is not None:

@@ -24,7 +24,7 @@ Unit = npt.NDArray[np.float32]
 # Strengths, mildest first.
 STRENGTHS: dict[Kind, tuple[float, ...]] = {
     "noise": (0.02, 0.04, 0.06, 0.09, 0.12),
-    "blur": (0.5, 1.0, 1.5, 2.0, 3.0),
+    "blur": (0.7, 1.0, 1.5, 2.0, 3.0),
     "brightness": (0.05, 0.10, 0.15, 0.20, 0.30),
     "contrast": (0.85, 0.70, 0.55, 0.40, 0.30),
     "jpeg": (60.0, 40.0, 25.0, 15.0, 8.0),
@@ -55,12 +55,7 @@ class Corruption:
 
 # Always measured: what resampling or another detector's sharpness does to a film.
 BLURS = (Corruption("blur", 0.7), Corruption("blur", 1.0))
-# A blur of 1 pixel is one of the steps as well, and measured once.
-ALL = tuple(
-    dict.fromkeys(
-        (*BLURS, *(Corruption(kind, s) for kind, steps in STRENGTHS.items() for s in steps))
-    )
-)
+ALL = tuple(Corruption(kind, s) for kind, strengths in STRENGTHS.items() for s in strengths)
 
 
 def corrupt(display: DisplayImage, corruption: Corruption, seed: int) -> DisplayImage:
