@@ -167,6 +167,8 @@ def test_the_gallery_shows_the_best_and_the_worst_and_none_twice(
     assert len(pictures) == len(chosen)
     for _, file in pictures:
         assert cv2.imread(str(file)).shape == (300, 3 * 225, 3)
+    (caption, _), *_ = choose(films.assign(label=None))
+    assert caption == "no label, flagged"
     undecided = films.assign(decision=None, dice=np.nan)
     assert {c for c, _ in choose(undecided)} == {
         "tumour, scored highest", "tumour, scored lowest", "no tumour, scored highest",

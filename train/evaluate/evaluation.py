@@ -117,11 +117,11 @@ def evaluate_models(
     asked = corruption.ALL if robustness else corruption.BLURS
     answers: list[_Evaluated] = []
     turned: list[UnderCorruption] = []
-    for path in models:
+    for number, path in enumerate(models, start=1):
         found, corrupted = _evaluate(path, dataset, out, through_dicom, asked)
-        taken = sum(answer.name == found.name for answer in answers)
+        taken = any(answer.name == found.name for answer in answers)
         # Two bundles of one model, or two readers with one file name, stay two columns.
-        answers.append(replace(found, name=f"{found.name} ({path})") if taken else found)
+        answers.append(replace(found, name=f"{found.name} ({number})") if taken else found)
         turned += [replace(row, model=answers[-1].name) for row in corrupted]
     first = answers[0]
     predictions = first.answered.predictions

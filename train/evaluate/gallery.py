@@ -42,6 +42,8 @@ class Kind:
 
     Attributes
     ----------
+    tumour
+        None: films without a label.
     flagged
         None: the model makes no decisions.
     by, ascending
@@ -49,7 +51,7 @@ class Kind:
     """
 
     caption: str
-    tumour: bool
+    tumour: bool | None
     flagged: bool | None
     by: str
     ascending: bool
@@ -61,6 +63,7 @@ _DECIDED = (
     Kind("tumour, missed", True, False, "score", True),
     Kind("no tumour, flagged", False, True, "score", False),
     Kind("no tumour, not flagged", False, False, "score", True),
+    Kind("no label, flagged", None, True, "score", False),
 )
 _UNDECIDED = (
     Kind("tumour, scored highest", True, None, "score", False),
@@ -81,11 +84,13 @@ def choose(predictions: pd.DataFrame) -> Iterator[tuple[str, int]]:
             "flagged": predictions["decision"].isin(["urgent_review", "routine_review"]).to_numpy(),
         }
     )
-    films = films[films["known"] & films["score"].notna()]
+    films = films[films["score"].notna()]
     kinds = _DECIDED if predictions["decision"].notna().any() else _UNDECIDED
     shown: set[int] = set()
     for kind in kinds:
-        chosen = films[films["tumour"] == kind.tumour]
+        chosen = films[films["known"] == (kind.tumour is not None)]
+        if kind.tumour is not None:
+            chosen = chosen[chosen["tumour"] == kind.tumour]
         if kind.flagged is not None:
             chosen = chosen[chosen["flagged"] == kind.flagged]
         chosen = chosen.dropna(subset=kind.by).sort_values(

@@ -177,6 +177,25 @@ def tumour_auc(predictions: pd.DataFrame, *, resamples: int = RESAMPLES, seed: i
     return with_intervals(read["patient_id"], measure, resamples, seed)["auc"]
 
 
+def discrimination(predictions: pd.DataFrame, *, resamples: int = RESAMPLES) -> dict[str, Metric]:
+    """Return auc_macro and auc_tumour alone, as :func:`evaluate` does."""
+    known = predictions[predictions["label"].notna()]
+    films = Films.of(known)
+    readable, scored = ~np.isnan(films.probabilities[:, 0]), ~np.isnan(films.tumour_score)
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        by_class = _class_areas(
+            films.labels[readable], films.probabilities[readable], weights[:, readable]
+        )
+        tumour, score = films.labels[scored] > 0, films.tumour_score[scored]
+        return {
+            "auc_macro": _macro(by_class),
+            "auc_tumour": _areas(tumour, score, weights[:, scored]),
+        }
+
+    return with_intervals(known["patient_id"], measure, resamples)
+
+
 def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Metric:

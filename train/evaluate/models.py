@@ -149,8 +149,10 @@ class FloatModel:
         self.mask_threshold: float | None = None
         try:
             self._calibrate(run, network)
-        except OsteoedgeError as error:
-            self.facts["Thresholds"] = f"none, and temperature 1: {error.what}"
+        except OsteoedgeError:
+            self.facts["Thresholds"] = (
+                "none, and temperature 1: the films that the run kept aside are gone or were changed"
+            )
         fitted = f"{self._temperature}|{self.mask_threshold}|{self.operating_points}"
         self.sha256 = hashlib.sha256(
             run.float_weights.read_bytes() + run.recipe.to_json().encode() + fitted.encode()

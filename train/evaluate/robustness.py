@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from train.evaluate.corruption import Corruption
-from train.evaluate.metrics import REFERRALS, evaluate
+from train.evaluate.metrics import REFERRALS, discrimination
 from train.evaluate.resampling import RESAMPLES, Doubles, Flags, Metric, mean, with_intervals
 
 
@@ -67,7 +67,7 @@ def under_corruption(
 
         shares = dict.fromkeys(turns, decided)
         flips = with_intervals(plain["patient_id"], measure, resamples, shares=shares)
-        figures = evaluate(answers, (), resamples=resamples)
+        figures = discrimination(answers, resamples=resamples)
         rows.append(
             UnderCorruption(
                 model,
