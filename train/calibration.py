@@ -1,4 +1,4 @@
-"""Temperature and thresholds from outputs and labels: of the int8 file, or of a float network.
+"""Thresholds from outputs and labels: of the int8 file, or of a float network.
 
 Export fits them on the file that ships; evaluation fits them on a run's float network, so that both
 stand in one table with thresholds that neither took from the films of the table.
@@ -8,32 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.stats import binomtest
 
 from edge_runtime import decision
 from edge_runtime.bundle import Action, Interval, OperatingPoint, ScoreName
 
-# Odds beyond this are not supported by any calibration set of this size.
-_TEMPERATURES = (0.05, 20.0)
 _MASK_THRESHOLDS = np.linspace(0.1, 0.9, 17)
 
 Doubles = npt.NDArray[np.float64]
-
-
-def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
-    """Return the temperature that minimises the negative log-likelihood.
-
-    Guo et al., "On calibration of modern neural networks", ICML 2017.
-    """
-    rows = np.arange(len(labels))
-
-    def nll(log_temperature: float) -> float:
-        probabilities = decision.softmax(logits, float(np.exp(log_temperature)))
-        return float(-np.log(np.maximum(probabilities[rows, labels], 1e-12)).mean())
-
-    low, high = np.log(_TEMPERATURES)
-    return float(np.exp(minimize_scalar(nll, bounds=(low, high), method="bounded").x))
 
 
 def operating_point(

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime import decision
-from edge_runtime.bundle import LABELS, OperatingPoint, Purpose, load_bundle
-from edge_runtime.errors import OsteoedgeError, RunError
+from edge_runtime.bundle import LABELS, Fusion, OperatingPoint, Purpose, load_bundle
+from edge_runtime.errors import RunError
 from edge_runtime.preprocess import InputSpec, to_network_pixels
 from edge_runtime.quality import check_quality
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.screener import Screener
-from train.calibration import fit_mask_threshold, fit_temperature, operating_point
-from train.dataset.schema import Dataset
+from train.calibration import fit_mask_threshold, operating_point
 from train.evaluate.store import Answer
+from train.fusion import fit_fusion, fused_probabilities
 from train.run import Run, load_run
 
 FloatArray = npt.NDArray[np.float32]
@@ -112,9 +112,13 @@ class BundleModel:
 class FloatModel:
     """A run's float network, on the very pixels that the device would give it.
 
-    Temperature, operating points and mask threshold are fitted as export fits those of the int8
-    file, on the run's calibration films. Where these are gone the network has none of them, and
-    ``facts`` says why.
+    The fusion of its heads, operating points and mask threshold are fitted as export fits those of
+    the int8 file, on the run's calibration films.
+
+    Raises
+    ------
+    RunError, DatasetError
+        The run has no float weights, or the films that it was trained on are gone or changed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -144,27 +148,17 @@ class FloatModel:
             "Licence of the training data": run.card.licence,
             "Software of the training": ", ".join(f"{k} {v}" for k, v in run.software.items()),
         }
-        self._temperature = 1.0
-        self.operating_points: tuple[OperatingPoint, ...] = ()
-        self.mask_threshold: float | None = None
-        try:
-            self._calibrate(run, network)
-        except OsteoedgeError:
-            self.facts["Thresholds"] = (
-                "none, and temperature 1: the films that the run kept aside are gone or were changed"
-            )
-        fitted = f"{self._temperature}|{self.mask_threshold}|{self.operating_points}"
+        self._fusion, self.operating_points, self.mask_threshold = self._calibrate(run, network)
+        fitted = f"{self._fusion}|{self.mask_threshold}|{self.operating_points}"
         self.sha256 = hashlib.sha256(
             run.float_weights.read_bytes() + run.recipe.to_json().encode() + fitted.encode()
         ).hexdigest()
 
     def answer(self, radiograph: Radiograph) -> Answer:
-        """Answer one film; without operating points the decision means nothing."""
+        """Answer one film."""
         pixels, placement = to_network_pixels(radiograph.display, self.spec)
         outputs = self._run(pixels)
-        probabilities = decision.softmax(
-            decision.logits_from_cam(outputs["cam"]), self._temperature
-        )
+        probabilities = fused_probabilities(outputs, self._fusion)
         verdict, _ = decision.decide(probabilities, self.operating_points)
         if any(finding.refuses for finding in check_quality(pixels, placement)):
             verdict = "unable"
@@ -186,20 +180,22 @@ class FloatModel:
         outputs = self._network(film)
         return {head: np.asarray(outputs[head].numpy()[0], np.float32) for head in ("cam", "mask")}
 
-    def _calibrate(self, run: Run, network: object) -> None:
+    def _calibrate(
+        self, run: Run, network: object
+    ) -> tuple[Fusion, tuple[OperatingPoint, ...], float | None]:
         from train.fit import film_set, predict
 
-        dataset: Dataset = run.dataset()
+        dataset = run.dataset()
         films = film_set(run, dataset, run.cache(dataset), "calibration")
         outputs = predict(network, films)
         known = films.labels >= 0
+        outputs = {head: output[known] for head, output in outputs.items()}
         labels, rows = films.labels[known], films.rows[known]
-        logits = decision.logits_from_cam(outputs["cam"])[known]
-        self._temperature = fit_temperature(logits, labels)
-        probabilities = decision.softmax(logits, self._temperature)
+        fusion = fit_fusion(outputs, labels)
+        probabilities = fused_probabilities(outputs, fusion)
         wanted = run.recipe.export
         malignant, tumour = labels == LABELS.index("malignant"), labels > 0
-        self.operating_points = (
+        points = (
             operating_point(
                 "malignant", "malignant", "urgent_review", wanted.malignant_sensitivity,
                 probabilities, malignant,
@@ -209,14 +205,13 @@ class FloatModel:
                 probabilities, tumour,
             ),
         )  # fmt: skip
-        lesion = decision.mask_probability(outputs["mask"][known][tumour, :, :, 0])
-        self.mask_threshold = fit_mask_threshold(
-            lesion, np.asarray(films.cache.masks[rows[tumour]])
-        )
+        lesion = decision.mask_probability(outputs["mask"][tumour, :, :, 0])
+        threshold = fit_mask_threshold(lesion, np.asarray(films.cache.masks[rows[tumour]]))
         patients = dataset.films["patient_id"].iloc[rows].nunique()
         self.facts["Thresholds"] = (
             f"fitted on {len(labels)} films of {patients} patients that the run kept aside"
         )
+        return fusion, points, threshold
 
 
 def _shape(radiograph: Radiograph) -> tuple[int, int]:
