@@ -74,7 +74,7 @@ class ModelSpec(_Part):
     backbone: str
     input: TensorSpec
     outputs: dict[Literal["cam", "mask"], TensorSpec] = Field(
-        description="cam: class-activation map whose mean is the logits; mask: lesion logits"
+        description="cam: class-activation map; mask: lesion logits"
     )
 
 
@@ -93,12 +93,23 @@ class OperatingPoint(_Part):
     specificity: Interval
 
 
+class Fusion(_Part):
+    """Class logits from the heads: cam * mean(cam) + mask * lesion evidence + bias.
+
+    A multinomial logistic regression, fitted on the int8 outputs; its softmax is calibrated.
+    """
+
+    cam: float = Field(gt=0, description="weight of the class head, an inverse temperature")
+    mask: tuple[float, float, float] = Field(description="weight of the mask head, by class")
+    bias: tuple[float, float, float] = Field(description="by class")
+
+
 class Calibration(_Part):
     """What was decided on the outputs of the int8 file, on films kept aside for it."""
 
     films: int
     patients: int
-    temperature: float = Field(gt=0)
+    fusion: Fusion
     mask_threshold: float = Field(gt=0, lt=1, description="probability that counts as lesion")
     operating_points: tuple[OperatingPoint, ...]
     conformal_alpha: float = Field(gt=0, lt=1, description="allowed miss rate of prediction sets")

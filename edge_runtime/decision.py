@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.bundle import LABELS, OperatingPoint, ScoreName
+from edge_runtime.bundle import LABELS, Fusion, OperatingPoint, ScoreName
 from edge_runtime.preprocess import InputSpec, Placement
 
 Decision = Literal["urgent_review", "routine_review", "not_flagged", "unable"]
@@ -32,9 +32,35 @@ def logits_from_cam(cam: FloatArray) -> FloatArray:
     return np.asarray(cam.mean(axis=(-3, -2), dtype=np.float32))
 
 
-def softmax(logits: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.float64]:
-    """Return probabilities over the last axis, float64, of logits divided by a temperature."""
-    scaled = logits.astype(np.float64) / temperature
+def lesion_evidence(mask_logits: FloatArray) -> FloatArray:
+    """Return how much of a lesion the mask head sees, (...), of mask logits (..., rows, columns).
+
+    The log of the mean odds over all cells: a maximum that notices the second best, too.
+    """
+    peak = mask_logits.max(axis=(-2, -1), keepdims=True)
+    odds = np.exp(mask_logits - peak).mean(axis=(-2, -1), dtype=np.float32)
+    return np.asarray(np.log(odds) + peak[..., 0, 0], np.float32)
+
+
+def class_logits(
+    cam_logits: npt.NDArray[np.floating], evidence: npt.NDArray[np.floating], fusion: Fusion
+) -> npt.NDArray[np.float64]:
+    """Return calibrated class logits (..., 3), float64.
+
+    Parameters
+    ----------
+    cam_logits
+        (..., 3), of :func:`logits_from_cam`.
+    evidence
+        (...), of :func:`lesion_evidence`.
+    """
+    weighed = fusion.cam * cam_logits.astype(np.float64)
+    return np.asarray(weighed + evidence[..., np.newaxis] * np.array(fusion.mask) + fusion.bias)
+
+
+def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return probabilities over the last axis, float64."""
+    scaled = logits.astype(np.float64)
     exponents = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True))
 

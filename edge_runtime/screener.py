@@ -166,14 +166,19 @@ class Screener:
         invoked = time.perf_counter()
 
         real = {head: t.dequantize(outputs[head])[0] for head, t in manifest.model.outputs.items()}
+        mask_logits = real["mask"][:, :, 0]
         probabilities = decision.softmax(
-            decision.logits_from_cam(real["cam"]), calibration.temperature
+            decision.class_logits(
+                decision.logits_from_cam(real["cam"]),
+                decision.lesion_evidence(mask_logits),
+                calibration.fusion,
+            )
         )
         findings = check_quality(pixels, placement)
         verdict, reasons = decision.decide(probabilities, calibration.operating_points)
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
-        lesion_probability = decision.mask_probability(real["mask"][:, :, 0])
+        lesion_probability = decision.mask_probability(mask_logits)
         mask = decision.lesion_mask(lesion_probability, calibration.mask_threshold)
         if verdict in {"not_flagged", "unable"}:
             # A box on a film that is not flagged would say two things at once.

@@ -1,4 +1,4 @@
-"""What is decided on the file that ships: temperature, thresholds, prediction sets.
+"""What is decided on the file that ships: fusion of the heads, thresholds, prediction sets.
 
 Everything is fitted on the int8 file's own outputs, computed by the device's code, on films that
 neither trained the network nor chose it.
@@ -20,8 +20,9 @@ from edge_runtime.bundle import (
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec, quantize_input
-from train.calibration import fit_mask_threshold, fit_temperature, operating_point
+from train.calibration import fit_mask_threshold, operating_point
 from train.config import ExportConfig
+from train.fusion import fit_fusion, fused_probabilities
 
 Int8 = npt.NDArray[np.int8]
 Doubles = npt.NDArray[np.float64]
@@ -34,14 +35,10 @@ class DeviceOutputs:
     stored: dict[str, Int8]
     spec: ModelSpec
 
-    def logits(self) -> npt.NDArray[np.float32]:
-        """Return class logits (n, 3), float32."""
-        return decision.logits_from_cam(self.spec.outputs["cam"].dequantize(self.stored["cam"]))
-
-    def mask_probability(self) -> npt.NDArray[np.float32]:
-        """Return lesion probabilities (n, h, w), float32."""
-        real = self.spec.outputs["mask"].dequantize(self.stored["mask"])
-        return decision.mask_probability(real[..., 0])
+    def real(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what they stand for, float32, same shapes."""
+        tensors = self.spec.outputs.items()
+        return {head: tensor.dequantize(self.stored[head]) for head, tensor in tensors}
 
 
 def run_films(
@@ -91,9 +88,10 @@ def calibrate(
     masks
         (n, height, width), lesion coverage 0..255 at the network's size.
     """
-    logits = outputs.logits()
-    temperature = fit_temperature(logits, labels)
-    probabilities = decision.softmax(logits, temperature)
+    real = outputs.real()
+    fusion = fit_fusion(real, labels)
+    probabilities = fused_probabilities(real, fusion)
+    lesion = decision.mask_probability(real["mask"][..., 0])
     tumour, malignant = labels > 0, labels == LABELS.index("malignant")
     points = (
         operating_point(
@@ -107,8 +105,8 @@ def calibrate(
     return Calibration(
         films=len(labels),
         patients=patients,
-        temperature=temperature,
-        mask_threshold=fit_mask_threshold(outputs.mask_probability()[tumour], masks[tumour]),
+        fusion=fusion,
+        mask_threshold=fit_mask_threshold(lesion[tumour], masks[tumour]),
         operating_points=points,
         conformal_alpha=config.conformal_alpha,
         conformal_quantiles={

@@ -34,7 +34,9 @@ def export(
     for name in ("float", "qat", "int8"):
         table.add_row(f"macro AUC, {name}", f"{result.auc[name]:.4f}")
     table.add_row("calibration films", f"{calibration.films} of {calibration.patients} patients")
-    table.add_row("temperature", f"{calibration.temperature:.3f}")
+    fusion = calibration.fusion
+    weights = ", ".join(f"{weight:.2f}" for weight in fusion.mask[1:])
+    table.add_row("weight of the class head, and of the mask", f"{fusion.cam:.2f}; {weights}")
     table.add_row("int8 levels used", ", ".join(f"{k} {v}" for k, v in result.levels.items()))
     for point in calibration.operating_points:
         table.add_row(

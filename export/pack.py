@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime import decision
 from edge_runtime.bundle import (
     GoldenSpec,
     Manifest,
@@ -21,8 +20,8 @@ from edge_runtime.errors import GateError
 from export.calibrate import calibrate, require_levels, run_films
 from export.convert import describe, to_int8
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
-from train.evaluate.metrics import macro_auc
 from train.fit import film_set, float_model, predict, qat_model
+from train.fusion import fused_auc
 from train.run import Run
 
 
@@ -79,10 +78,9 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
     levels = require_levels(outputs, recipe.export.min_levels)
 
     say("compare with Keras")
-    auc = {"int8": macro_auc(labels, decision.softmax(outputs.logits(), 1.0))}
+    auc = {"int8": fused_auc(outputs.real(), labels)}
     for name, network in (("float", float_model(run)), ("qat", quantized)):
-        logits = predict(network, films)["cam"].mean(axis=(1, 2))[known]
-        auc[name] = macro_auc(labels, decision.softmax(logits, 1.0))
+        auc[name] = fused_auc(predict(network, films), films.labels)
     if auc["float"] - auc["int8"] > recipe.export.max_auc_drop:
         raise GateError(
             f"int8 has macro AUC {auc['int8']:.4f} on {len(labels)} calibration films, "
@@ -91,7 +89,7 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
             str(run.folder),
         )
 
-    say("fit temperature and operating points")
+    say("fit fusion and operating points")
     patients = dataset.films["patient_id"].iloc[rows].nunique()
     calibration = calibrate(
         outputs, labels, np.asarray(films.cache.masks[rows]), patients, recipe.export

@@ -56,9 +56,9 @@ class AugmentConfig(_Section):
     rotation_degrees: float = Field(15.0, ge=0, le=180, description="largest rotation")
     scale: float = Field(0.15, ge=0, lt=1, description="largest relative zoom, in and out")
     shift: float = Field(0.06, ge=0, lt=0.5, description="largest shift, of the film's side")
-    gamma: float = Field(0.3, ge=0, description="largest relative change of gamma, both ways")
-    contrast: float = Field(0.2, ge=0, lt=1, description="largest relative change of contrast")
-    brightness: float = Field(0.1, ge=0, lt=1, description="largest change of brightness, of 1")
+    gamma: float = Field(0.2, ge=0, description="largest relative change of gamma, both ways")
+    contrast: float = Field(0.15, ge=0, lt=1, description="largest relative change of contrast")
+    brightness: float = Field(0.05, ge=0, lt=1, description="largest change of brightness, of 1")
     noise: float = Field(0.0, ge=0, lt=1, description="standard deviation of added noise, of 1")
     inversion: float = Field(0.0, ge=0, le=1, description="share of films turned black for white")
 
@@ -70,8 +70,10 @@ class LossConfig(_Section):
         0.5, ge=0, le=1, description="class weights: frequency to the power -class_balance"
     )
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="share of each label spread out")
-    mask_weight: float = Field(1.0, ge=0, description="weight of the mask loss")
-    dice_share: float = Field(0.3, ge=0, le=1, description="Dice share of the mask loss, rest BCE")
+    mask_weight: float = Field(
+        20.0, ge=0, description="weight of the mask loss, a mean over cells of which 1 % are lesion"
+    )
+    dice_share: float = Field(0.1, ge=0, le=1, description="Dice share of the mask loss, rest BCE")
 
 
 class FloatConfig(_Section):
@@ -80,9 +82,12 @@ class FloatConfig(_Section):
     batch: int = Field(32, ge=2, description="films per step")
     warmup_epochs: int = Field(1, ge=0, description="epochs with the backbone frozen")
     epochs: int = Field(12, ge=1, description="epochs of fine-tuning")
-    warmup_learning_rate: float = Field(2e-3, gt=0, description="while the backbone is frozen")
-    learning_rate: float = Field(5e-4, gt=0, description="peak of the cosine schedule")
+    learning_rate: float = Field(3e-4, gt=0, description="of the backbone: peak of the schedule")
+    head_learning_rate: float = Field(2e-3, gt=0, description="of the heads, which start at random")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's decoupled weight decay")
+    average: float = Field(
+        0.99, ge=0, lt=1, description="decay of the moving average of weights, 0 for none"
+    )
 
 
 class QatConfig(_Section):

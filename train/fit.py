@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,20 +19,21 @@ import tensorflow as tf
 import tf_keras
 from rich.progress import Progress, TaskID
 
-from edge_runtime.decision import softmax
 from edge_runtime.errors import RunError
+from train.average import WeightAverage
 from train.config import Recipe
 from train.dataset.cache import FilmCache, build_cache
 from train.dataset.pipeline import FilmSet, evaluation_batches, training_batches
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
-from train.evaluate.metrics import macro_auc
+from train.fusion import fused_auc
 from train.model.heads import build_model, is_backbone_layer
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
 from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
 from train.run import Run, create_run, load_run
 
 PREDICTION_BATCH = 64
+_CLIP_NORM = 5.0
 Loss = Callable[[Outputs, Batch], tf.Tensor]
 
 
@@ -88,14 +90,14 @@ def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSe
 
 
 def float_model(run: Run) -> tf_keras.Model:
-    """Return the run's float network with its best weights."""
+    """Return the run's float network."""
     model = _build(run.recipe, weights="none")
     model.load_weights(run.float_weights)
     return model
 
 
 def qat_model(run: Run) -> tf_keras.Model:
-    """Return the run's quantization-aware network with its best weights.
+    """Return the run's quantization-aware network.
 
     Raises
     ------
@@ -123,24 +125,23 @@ def predict(model: tf_keras.Model, films: FilmSet) -> dict[str, npt.NDArray[np.f
     return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
 
 
-def validation_auc(model: tf_keras.Model, films: FilmSet) -> float:
-    """Return the macro AUC of a network over the films whose label is known."""
-    logits = predict(model, films)["cam"].mean(axis=(1, 2))
-    known = films.labels >= 0
-    return macro_auc(films.labels[known], softmax(logits[known], 1.0))
-
-
 @dataclass(frozen=True)
 class _Phase:
-    """A stretch of training with its own optimizer, checkpoints and choice of weights."""
+    """A stretch of training with its own optimizers, checkpoints and choice of weights."""
 
     name: str
     model: tf_keras.Model
     loss: Loss
     batch: int
     epochs: int
-    learning_rate: float
+    # Variables, and the peak of their learning rate.
+    groups: tuple[tuple[list[tf.Variable], float], ...]
     weight_decay: float
+    average: float
+    # Films of the hospital that trained a network say little about which epoch is best elsewhere:
+    # its AUC here peaks while it still lives on shortcuts. Averaged weights at the end of the
+    # schedule need no choice. Quantization only has to do no harm, and these films show harm.
+    keep: Literal["last", "best"]
     weights: Path
 
 
@@ -172,8 +173,10 @@ class _Trainer:
                         loss=supervised,
                         batch=recipe.float_.batch,
                         epochs=recipe.float_.warmup_epochs,
-                        learning_rate=recipe.float_.warmup_learning_rate,
+                        groups=((model.trainable_variables, recipe.float_.head_learning_rate),),
                         weight_decay=recipe.float_.weight_decay,
+                        average=0.0,
+                        keep="last",
                         weights=warm,
                     )
                 )
@@ -186,8 +189,13 @@ class _Trainer:
                     loss=supervised,
                     batch=recipe.float_.batch,
                     epochs=recipe.float_.epochs,
-                    learning_rate=recipe.float_.learning_rate,
+                    groups=(
+                        (_variables(model, backbone=True), recipe.float_.learning_rate),
+                        (_variables(model, backbone=False), recipe.float_.head_learning_rate),
+                    ),
                     weight_decay=recipe.float_.weight_decay,
+                    average=recipe.float_.average,
+                    keep="last",
                     weights=self.run.float_weights,
                 )
             )
@@ -207,7 +215,9 @@ class _Trainer:
         share = recipe.qat.distillation
 
         def loss(outputs: Outputs, batch: Batch) -> tf.Tensor:
-            follow = distillation_loss(outputs, teacher(batch["film"], training=False))
+            follow = distillation_loss(
+                outputs, teacher(batch["film"], training=False), recipe.loss.mask_weight
+            )
             return share * follow + (1.0 - share) * supervised(outputs, batch)
 
         self._fit(
@@ -217,8 +227,10 @@ class _Trainer:
                 loss=loss,
                 batch=recipe.qat.batch,
                 epochs=recipe.qat.epochs,
-                learning_rate=recipe.qat.learning_rate,
+                groups=((student.trainable_variables, recipe.qat.learning_rate),),
                 weight_decay=0.0,
+                average=0.0,
+                keep="best",
                 weights=self.run.qat_weights,
             )
         )
@@ -233,15 +245,16 @@ class _Trainer:
             yield self.recipe.input.normalise(self.films.cache.pixels[at])[..., np.newaxis]
 
     def _fit(self, phase: _Phase) -> None:
-        """Run a phase from its last checkpoint and leave its best weights on disk."""
+        """Run a phase from its last checkpoint and leave its weights on disk."""
         if phase.name in self.run.done:
             return
         epoch, best = tf.Variable(0, dtype=tf.int64), tf.Variable(-1.0)
-        optimizer = self._optimizer(phase)
-        variables = list(phase.model.trainable_variables)
-        optimizer.build(variables)
+        average = WeightAverage(phase.model, phase.average)
+        optimizers = [self._optimizer(phase, variables, rate) for variables, rate in phase.groups]
         manager = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=phase.model, optimizer=optimizer, epoch=epoch, best=best),
+            tf.train.Checkpoint(
+                model=phase.model, average=average, optimizers=optimizers, epoch=epoch, best=best
+            ),
             str(self.run.folder / "checkpoints" / phase.name),
             max_to_keep=1,
         )
@@ -249,18 +262,19 @@ class _Trainer:
             manager.checkpoint.restore(manager.latest_checkpoint).expect_partial()
         else:
             # The state before the first step is a candidate too: QAT may have nothing to add.
-            self._keep_if_best(phase, 0, best, None)
-        step = _train_step(phase, optimizer, variables)
+            self._validate(phase, 0, best, None)
+        step = _train_step(phase, optimizers, average)
         task = self.progress.add_task(phase.name, total=phase.epochs, completed=int(epoch))
         while int(epoch) < phase.epochs:
             loss = self._epoch(phase, int(epoch), step, task)
             epoch.assign_add(1)
-            self._keep_if_best(phase, int(epoch), best, loss)
+            with average.in_place():
+                auc = self._validate(phase, int(epoch), best, loss)
             manager.save(checkpoint_number=int(epoch))
             self.progress.update(
                 task,
                 completed=int(epoch),
-                description=f"{phase.name}: loss {loss:.3f}, best validation AUC {float(best):.3f}",
+                description=f"{phase.name}: loss {loss:.3f}, validation AUC {auc:.3f}",
             )
         self.run = self.run.mark_done(phase.name)
 
@@ -282,10 +296,9 @@ class _Trainer:
             )
         return float(np.mean(losses))
 
-    def _keep_if_best(
-        self, phase: _Phase, epoch: int, best: tf.Variable, loss: float | None
-    ) -> None:
-        auc = validation_auc(phase.model, self.validation)
+    def _validate(self, phase: _Phase, epoch: int, best: tf.Variable, loss: float | None) -> float:
+        """Write down the macro AUC after an epoch, and keep the weights if they are wanted."""
+        auc = fused_auc(predict(phase.model, self.validation), self.validation.labels)
         with self.logs.as_default():
             tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
             if loss is not None:
@@ -294,23 +307,26 @@ class _Trainer:
         line = {"phase": phase.name, "epoch": epoch, "loss": loss, "validation_auc_macro": auc}
         with (self.run.folder / "history.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
-        if auc > float(best):
+        if phase.keep == "last" or auc > float(best):
             best.assign(auc)
             temporary = phase.weights.with_name(f"part.{phase.weights.name}")
             phase.model.save_weights(temporary)
             temporary.replace(phase.weights)
+        return auc
 
-    def _optimizer(self, phase: _Phase) -> tf_keras.optimizers.Optimizer:
+    def _optimizer(
+        self, phase: _Phase, variables: list[tf.Variable], learning_rate: float
+    ) -> tf_keras.optimizers.Optimizer:
         steps = max(1, len(self.films) // phase.batch) * max(1, phase.epochs)
         schedule = tf_keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=phase.learning_rate / 20.0,
+            initial_learning_rate=learning_rate / 20.0,
             decay_steps=max(1, steps - steps // 10),
-            warmup_target=phase.learning_rate,
+            warmup_target=learning_rate,
             warmup_steps=max(1, steps // 10),
         )
-        return tf_keras.optimizers.AdamW(
-            schedule, weight_decay=phase.weight_decay, global_clipnorm=5.0
-        )
+        optimizer = tf_keras.optimizers.AdamW(schedule, weight_decay=phase.weight_decay)
+        optimizer.build(variables)
+        return optimizer
 
 
 def _build(recipe: Recipe, weights: str) -> tf_keras.Model:
@@ -333,15 +349,27 @@ def _train_only_heads(model: tf_keras.Model) -> None:
         layer.trainable = not is_backbone_layer(layer)
 
 
+def _variables(model: tf_keras.Model, *, backbone: bool) -> list[tf.Variable]:
+    """Return what is trained in the backbone, or in the heads."""
+    layers = [layer for layer in model.layers if is_backbone_layer(layer) == backbone]
+    return [variable for layer in layers for variable in layer.trainable_variables]
+
+
 def _train_step(
-    phase: _Phase, optimizer: tf_keras.optimizers.Optimizer, variables: list[tf.Variable]
+    phase: _Phase, optimizers: list[tf_keras.optimizers.Optimizer], average: WeightAverage
 ) -> Callable[[Batch], tf.Tensor]:
+    groups = [variables for variables, _ in phase.groups]
+
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = phase.loss(phase.model(batch["film"], training=True), batch)
-        gradients = tape.gradient(loss, variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        variables = [variable for group in groups for variable in group]
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), _CLIP_NORM)
+        remaining = iter(zip(gradients, variables, strict=True))
+        for optimizer, group in zip(optimizers, groups, strict=True):
+            optimizer.apply_gradients(list(islice(remaining, len(group))))
+        average.update()
         return loss
 
     return step  # type: ignore[no-any-return]

@@ -61,15 +61,16 @@ def mask_loss(logits: tf.Tensor, batch: Batch, dice_share: float) -> tf.Tensor:
     return (1.0 - dice_share) * _mean(bce, known) + dice_share * _mean(dice, known * lesion)
 
 
-def distillation_loss(outputs: Outputs, teacher: Outputs) -> tf.Tensor:
+def distillation_loss(outputs: Outputs, teacher: Outputs, mask_weight: float) -> tf.Tensor:
     """Return how far a student is from its teacher: KL of the classes plus BCE of the masks.
 
     Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015, at temperature 1.
+    Each differs from it by the teacher's own entropy, which has no gradient.
     """
     target = tf.nn.softmax(logits_from_cam(teacher["cam"]))
     classes = tf.nn.softmax_cross_entropy_with_logits(target, logits_from_cam(outputs["cam"]))
     masks = tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(teacher["mask"]), outputs["mask"])
-    return tf.reduce_mean(classes) + tf.reduce_mean(masks)
+    return tf.reduce_mean(classes) + mask_weight * tf.reduce_mean(masks)
 
 
 def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

@@ -47,7 +47,7 @@ class Run:
 
     @property
     def float_weights(self) -> Path:
-        """Weights of the best float epoch."""
+        """Averaged weights at the end of the float epochs."""
         return self.folder / "weights" / "float.weights.h5"
 
     @property

@@ -18,12 +18,12 @@ from export.calibrate import (
     DeviceOutputs,
     conformal_quantile,
     fit_mask_threshold,
-    fit_temperature,
     operating_point,
     run_films,
 )
 from tests.conftest import Trained, osteoedge
 from train.fit import film_set, float_model, predict, qat_model
+from train.fusion import fused_probabilities
 from train.run import load_run
 
 # Keras fake quantization and integer arithmetic differ by rounding only; seen: mean 0.1 to 1.9.
@@ -52,9 +52,9 @@ def test_keras_tflite_and_the_device_agree_on_every_head(
         assert steps.max() < MAX_STEPS, (head, steps.mean(), steps.max())
         assert len(np.unique(tflite.stored[head])) > 16, f"{head} is not a constant"
 
-    calibration = bundle.manifest.calibration
-    probabilities = decision.softmax(tflite.logits(), calibration.temperature)
-    masks = tflite.mask_probability()
+    real = tflite.real()
+    probabilities = fused_probabilities(real, bundle.manifest.calibration.fusion)
+    masks = decision.mask_probability(real["mask"][..., 0])
     screener = Screener(bundle)
     for number, row in enumerate(films.rows):
         path = dataset.image_path(dataset.films.iloc[row])
@@ -145,13 +145,6 @@ def test_runs_that_cannot_be_exported(trained: Trained, tmp_path: Path) -> None:
     result = osteoedge("export", run, "--out", tmp_path / "no.osteo")
     assert result.returncode == 1
     assert "training is not finished" in result.stderr
-
-
-def test_temperature_recovers_overconfidence() -> None:
-    generator = np.random.default_rng(0)
-    logits = generator.normal(0, 1.5, (4000, 3)).astype(np.float32)
-    labels = np.array([generator.choice(3, p=p) for p in decision.softmax(logits, 1.0)], np.int32)
-    assert fit_temperature(logits * 3.0, labels) == pytest.approx(3.0, rel=0.1)
 
 
 def test_a_threshold_reaches_its_target_and_not_more_than_needed() -> None:

@@ -83,9 +83,7 @@ def test_predictions_can_be_evaluated_again(
         assert two[name]["value"] == pytest.approx(one[name]["value"], abs=1e-9), name
 
 
-def test_a_run_whose_films_were_changed_has_no_thresholds(
-    trained: Trained, tmp_path: Path
-) -> None:
+def test_a_run_whose_films_were_changed_has_no_thresholds(trained: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.run, run)
     document = json.loads((run / "run.json").read_text())

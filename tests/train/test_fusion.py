@@ -1,0 +1,88 @@
+"""The weighing of the heads: what it recovers, what it never does, and the evidence it weighs."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edge_runtime.bundle import Fusion
+from edge_runtime.decision import class_logits, lesion_evidence, softmax
+from train.evaluate.metrics import macro_auc
+from train.fusion import fit_fusion, fused_auc, fused_probabilities
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def outputs_of(logits: FloatArray, evidence: FloatArray) -> dict[str, FloatArray]:
+    """Maps with the given class logits and the given lesion evidence."""
+    return {
+        "cam": np.tile(logits[:, np.newaxis, np.newaxis], (1, 2, 2, 1)),
+        "mask": np.tile(evidence[:, np.newaxis, np.newaxis, np.newaxis], (1, 8, 8, 1)),
+    }
+
+
+def drawn(truth: Fusion, count: int = 6000) -> tuple[dict[str, FloatArray], npt.NDArray[np.int32]]:
+    """Films whose labels follow a fusion."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, (count, 3)).astype(np.float32)
+    evidence = rng.normal(-5, 2.0, count).astype(np.float32)
+    chances = softmax(class_logits(logits, evidence, truth))
+    labels = (rng.random((count, 1)) > chances.cumsum(axis=1)).sum(axis=1).astype(np.int32)
+    return outputs_of(logits, evidence), labels
+
+
+@pytest.mark.parametrize("cam", [1.0, 0.33])
+def test_the_fit_recovers_what_drew_the_labels(cam: float) -> None:
+    truth = Fusion(cam=cam, mask=(0.0, 0.4, 0.8), bias=(0.0, 1.0, 3.0))
+    found = fit_fusion(*drawn(truth))
+    assert found.cam == pytest.approx(truth.cam, rel=0.1)
+    np.testing.assert_allclose(found.mask, truth.mask, atol=0.08)
+    np.testing.assert_allclose(found.bias, truth.bias, atol=0.35)
+
+
+def test_a_mask_that_says_nothing_is_not_listened_to() -> None:
+    outputs, labels = drawn(Fusion(cam=1.0, mask=(0.0, 0.0, 0.0), bias=(0.0, 0.0, 0.0)))
+    found = fit_fusion(outputs, labels)
+    np.testing.assert_allclose(found.mask, 0.0, atol=0.05)
+    flat = {**outputs, "mask": np.full_like(outputs["mask"], -3.0)}
+    assert np.isfinite(fused_probabilities(flat, fit_fusion(flat, labels))).all()
+
+
+def test_a_mask_that_speaks_against_lesions_is_not_listened_to() -> None:
+    outputs, labels = drawn(Fusion(cam=1.0, mask=(0.0, -1.0, -1.0), bias=(0.0, -5.0, -5.0)))
+    assert fit_fusion(outputs, labels).mask == (0.0, 0.0, 0.0)
+
+
+def test_unknown_labels_count_for_nothing() -> None:
+    outputs, labels = drawn(Fusion(cam=1.0, mask=(0.0, 0.4, 0.8), bias=(0.0, 1.0, 3.0)), 400)
+    kept = {head: values[:300] for head, values in outputs.items()}
+    labels[300:] = -1
+    assert fit_fusion(outputs, labels) == fit_fusion(kept, labels[:300])
+    assert fused_auc(outputs, labels) == fused_auc(kept, labels[:300])
+
+
+def test_the_mask_adds_to_what_the_class_head_knows() -> None:
+    outputs, labels = drawn(Fusion(cam=0.5, mask=(0.0, 1.0, 1.0), bias=(0.0, 5.0, 5.0)))
+    alone = macro_auc(labels, softmax(outputs["cam"].mean(axis=(1, 2))))
+    assert fused_auc(outputs, labels) > alone + 0.05
+
+
+MAPS = arrays(np.float32, (5, 4), elements=st.floats(-30, 30, width=32))
+
+
+@settings(deadline=None)
+@given(mask=MAPS, row=st.integers(0, 4), column=st.integers(0, 3), more=st.floats(0, 20))
+def test_evidence_is_a_smooth_maximum(mask: FloatArray, row: int, column: int, more: float) -> None:
+    evidence = float(lesion_evidence(mask))
+    peak = float(mask.max())
+    assert peak - np.log(mask.size) - 1e-3 <= evidence <= peak + 1e-3
+    brighter = mask.copy()
+    brighter[row, column] += np.float32(more)
+    assert float(lesion_evidence(brighter)) >= evidence - 1e-3
+    both = lesion_evidence(np.stack([mask, brighter]))
+    assert both.shape == (2,)
+    assert float(both[0]) == pytest.approx(evidence, abs=1e-4)
