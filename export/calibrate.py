@@ -10,25 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from edge_runtime import decision
 from edge_runtime.bundle import (
     LABELS,
-    Action,
     Calibration,
-    Interval,
     ModelSpec,
-    OperatingPoint,
-    ScoreName,
 )
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec, quantize_input
+from train.calibration import fit_mask_threshold, operating_point
 from train.config import ExportConfig
 from train.fusion import fit_fusion, fused_probabilities
-
-_MASK_THRESHOLDS = np.linspace(0.1, 0.9, 17)
 
 Int8 = npt.NDArray[np.int8]
 Doubles = npt.NDArray[np.float64]
@@ -122,37 +116,6 @@ def calibrate(
     )
 
 
-def operating_point(
-    name: str,
-    score: ScoreName,
-    action: Action,
-    target: float,
-    probabilities: Doubles,
-    positive: npt.NDArray[np.bool_],
-) -> OperatingPoint:
-    """Return the highest threshold at which at least ``target`` of the positives are found.
-
-    Intervals are Clopper and Pearson's, at the films' level; they hold for films like these.
-    """
-    scores = decision.score(probabilities, score)
-    ranked = np.sort(scores[positive])
-    missed = int(np.floor((1.0 - target) * len(ranked) + 1e-9))
-    # A little below the score itself: a manifest is text, and must not lose the film to rounding.
-    threshold = float(np.floor(ranked[missed] * 1e6) / 1e6)
-    reached = scores >= threshold
-    return OperatingPoint(
-        name=name,
-        score=score,
-        action=action,
-        threshold=threshold,
-        target=f"sensitivity at least {target:.2f}",
-        positives=int(positive.sum()),
-        negatives=int((~positive).sum()),
-        sensitivity=_share(int((reached & positive).sum()), int(positive.sum())),
-        specificity=_share(int((~reached & ~positive).sum()), int((~positive).sum())),
-    )
-
-
 def conformal_quantile(nonconformity: Doubles, alpha: float) -> float:
     """Return the finite-sample quantile of split conformal prediction for one class.
 
@@ -160,24 +123,3 @@ def conformal_quantile(nonconformity: Doubles, alpha: float) -> float:
     """
     rank = int(np.ceil((len(nonconformity) + 1) * (1.0 - alpha)))
     return 1.0 if rank > len(nonconformity) else float(np.sort(nonconformity)[rank - 1])
-
-
-def fit_mask_threshold(probability: npt.NDArray[np.float32], masks: npt.NDArray[np.uint8]) -> float:
-    """Return the lesion probability at which the marked area fits tumours best (mean Dice)."""
-    rows, columns = masks.shape[1] // probability.shape[1], masks.shape[2] // probability.shape[2]
-    reference = masks > 127
-    reference_area = reference.sum(axis=(1, 2))
-
-    def mean_dice(threshold: float) -> float:
-        dice = []
-        for film, truth, area in zip(probability, reference, reference_area, strict=True):
-            marked = decision.lesion_mask(film, threshold).repeat(rows, 0).repeat(columns, 1)
-            dice.append(2.0 * (marked & truth).sum() / max(int(marked.sum() + area), 1))
-        return float(np.mean(dice))
-
-    return float(max(_MASK_THRESHOLDS, key=mean_dice))
-
-
-def _share(hits: int, of: int) -> Interval:
-    interval = binomtest(hits, of).proportion_ci(0.95)
-    return Interval(value=hits / of, low=float(interval.low), high=float(interval.high))

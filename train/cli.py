@@ -234,14 +234,24 @@ def evaluate(
     through: Annotated[
         str, typer.Option(help="'dicom': wrap pictures as DICOM and read that, as a device would.")
     ] = "",
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Six kinds of corruption at five strengths each.")
+    ] = False,
+    prevalence: Annotated[
+        str, typer.Option(help="Shares of films with a tumour where it will be used, with commas.")
+    ] = "0.001,0.01",
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json.")] = False,
 ) -> None:
     """Measure on a dataset, through the device's own code, with 95 % intervals by patient.
 
-    The first model is the one that is reported; others stand beside it. A run means its float
-    network in Keras. Films that cannot be read are named, counted as unable, and make exit code 1.
+    The first model is the one that is reported; others stand beside it, each tested against it on
+    the same films. A run means its float network in Keras. A table (a reader's, another system's)
+    has image_id and one or more of: decision; score (higher, more suspicious); p_no_tumour,
+    p_benign and p_malignant. Films without a label count as false alarms where they are flagged.
+    Films that cannot be read are named, counted as unable, and make exit code 1. Answers are kept
+    in the folder: the same call goes on where it was stopped.
 
-    Example: `osteoedge evaluate knee.osteo btxrd --out report --where "centre == 2"`
+    Example: `osteoedge evaluate knee.osteo runs/knee btxrd --out report --where "centre == 2"`
     """
     from edge_runtime.errors import ConfigError
 
@@ -249,11 +259,18 @@ def evaluate(
         raise ConfigError(f"--through knows no {through!r}", "Use --through dicom, or leave it out")
     if len(models) < 2:
         raise ConfigError("a model and a dataset are needed", "Give NAME.osteo, then DATASET")
+    prevalences = _shares(prevalence)
     from train.evaluate.evaluation import evaluate_models
 
     *first, dataset = models
     evaluation = evaluate_models(
-        first, dataset, out, where=where or None, through_dicom=through == "dicom"
+        first,
+        dataset,
+        out,
+        where=where or None,
+        through_dicom=through == "dicom",
+        robustness=robustness,
+        prevalences=prevalences,
     )
     for error in evaluation.errors:
         typer.echo(f"Error {error}", err=True)
@@ -266,3 +283,18 @@ def evaluate(
             typer.echo(f"Next: osteoedge bench {first[0]} --out {out / 'bench.json'}")
     if evaluation.errors:
         raise typer.Exit(1)
+
+
+def _shares(text: str) -> list[float]:
+    from edge_runtime.errors import ConfigError
+
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or not all(0.0 < share < 1.0 for share in shares):
+        raise ConfigError(
+            f"--prevalence {text!r} is no list of numbers between 0 and 1",
+            "Write for example --prevalence 0.001,0.01",
+        )
+    return list(dict.fromkeys(shares))

@@ -16,7 +16,9 @@ from edge_runtime.screener import STANDING_SENTENCE
 from tests.conftest import Trained, must, osteoedge
 
 NAMES = {"auc_macro", "auc_no_tumour", "auc_benign", "auc_malignant", "auc_tumour", "accuracy",
-         "dice_tumour", "false_mask_rate", "ece", "brier", "spec_at_sens90"}  # fmt: skip
+         "dice_tumour", "iou_tumour", "hd95_tumour", "marked_rate", "false_mask_rate", "ece",
+         "brier", "spec_at_sens90"}  # fmt: skip
+DETECTION = {"froc_mean", "froc_sens_at_1", "ap50", "map50_95"}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +37,21 @@ def test_metrics_json(evaluated: Path, trained: Trained) -> None:
     films = pd.read_csv(trained.dataset / "radiographs.csv")
     assert document["n"] == (films["centre"] == 2).sum()
     assert document["where"] == "centre == 2"
-    points = {f"{p}.{m}" for p in ("tumour", "malignant")
+    points = {f"{p}.{m}" for p in ("tumour", "malignant", "referred")
               for m in ("sensitivity", "specificity", "ppv", "npv", "referral_rate")}  # fmt: skip
-    assert set(document["metrics"]) == NAMES | points | {"coverage"}
+    assert set(document["metrics"]) == NAMES | DETECTION | points | {"coverage"}
     for metric in document["metrics"].values():
         assert set(metric) == {"value", "low", "high"}
         if metric["value"] is not None:
             assert metric["low"] <= metric["high"]
     assert document["metrics"]["coverage"]["value"] == 1.0
+    assert [model["kind"] for model in document["models"]] == ["int8", "float32"]
+    tests = {(row["figure"], row["test"]) for row in document["comparisons"]}
+    assert {("auc_tumour", "delong"), ("tumour.sensitivity", "mcnemar"),
+            ("auc_macro", "bootstrap")} <= tests  # fmt: skip
+    blurred = [(row["kind"], row["strength"]) for row in document["robustness"]]
+    assert blurred == [("blur", 0.7), ("blur", 1.0)] * 2, "of both models, without being asked"
+    assert 0.5 < document["mask_ceiling"]["cells"] <= document["mask_ceiling"]["coverage"] <= 1.0
 
 
 def test_the_report_is_one_file_marked_synthetic(evaluated: Path) -> None:
@@ -50,7 +59,8 @@ def test_the_report_is_one_file_marked_synthetic(evaluated: Path) -> None:
     assert "SYNTHETIC" in html
     assert STANDING_SENTENCE in html
     assert "float (Keras)" in html, "the run stands beside the bundle"
-    assert html.count("<svg") == 3
+    assert html.count("<svg") >= 5
+    assert "not reported: " in html
     assert html.count("<img") >= 4
     body = html.replace(STANDING_SENTENCE, "").lower()
     assert not [w for w in (" normal", "all clear", "no finding") if w in body]
@@ -71,6 +81,17 @@ def test_predictions_can_be_evaluated_again(
     assert "SYNTHETIC" in (tmp_path / "report.html").read_text(), "the films are drawings"
     for name in NAMES:
         assert two[name]["value"] == pytest.approx(one[name]["value"], abs=1e-9), name
+
+
+def test_a_run_whose_films_were_changed_has_no_thresholds(trained: Trained, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    document = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(document | {"dataset_sha256": "0" * 64}))
+    result = osteoedge("evaluate", run, trained.dataset, "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert "was changed since the run was trained" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_through_dicom_changes_next_to_nothing(trained: Trained, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from edge_runtime.bundle import LABELS
 from train.evaluate.metrics import (
     auc,
+    discrimination,
     evaluate,
     macro_auc,
     paired_difference,
@@ -240,6 +241,14 @@ def test_intervals_hold_the_value_and_widen_when_patients_repeat() -> None:
     assert grouped.high - grouped.low > 1.5 * (naive.high - naive.low)
     again = evaluate(frame(labels, probabilities), (), resamples=300)
     assert again == single, "deterministic by seed"
+
+
+def test_discrimination_is_part_of_the_evaluation() -> None:
+    films = frame(*noisy(90), per_patient=2)
+    films.loc[:5, ["p_no_tumour", "p_benign", "p_malignant"]] = np.nan
+    films.loc[9:12, "label"] = None
+    whole, part = evaluate(films, (), resamples=40), discrimination(films, resamples=40)
+    assert part == {name: whole[name] for name in ("auc_macro", "auc_tumour")}
 
 
 def test_paired_difference() -> None:

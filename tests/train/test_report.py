@@ -14,8 +14,15 @@ import pytest
 
 from edge_runtime.bundle import LABELS, OperatingPoint
 from edge_runtime.screener import STANDING_SENTENCE
+from train.evaluate.claim import fill
+from train.evaluate.clinic import at_prevalence, decision_curve
+from train.evaluate.corruption import ALL
+from train.evaluate.findings import Ceiling, Findings
 from train.evaluate.metrics import evaluate
+from train.evaluate.paired import compare
 from train.evaluate.report import write_report
+from train.evaluate.robustness import under_corruption
+from train.evaluate.strata import strata
 
 HOSTILE = '--></svg><script>alert("x")</script>'
 
@@ -82,6 +89,7 @@ def report(path: Path, predictions: pd.DataFrame, **changes: Any) -> str:
         **changes,
     }
     metrics = evaluate(predictions, points, resamples=20)
+    arguments.setdefault("findings", Findings(strata=strata(predictions, resamples=20)))
     write_report(
         path / "report.html",
         predictions=predictions,
@@ -135,11 +143,14 @@ def test_films_that_could_not_be_checked_are_listed_labelled_or_not(tmp_path: Pa
 def test_groups_too_small_for_an_auc_say_so(tmp_path: Path) -> None:
     predictions = films().assign(sex=["F", "M", None] * 40, region=None)
     html = report(tmp_path, predictions)
-    assert row(html, "centre 1") == "centre 1 15 10 too few"
-    assert re.match(r"2 105 70 0\.\d{3} 0\.\d{3}–0\.\d{3}$", row(html, "2 105"))
+    assert row(html, "centre 1") == ("centre 1 15 10 too few 0.000 0.000–0.369 1.000 0.478–1.000")
+    assert re.match(r"2 105 70 0\.\d{3} 0\.\d{3}–0\.\d{3} ", row(html, "2 105"))
     assert row(html, "age band").startswith("age band 60 and over 120 80 0.")
     assert row(html, "not stated").startswith("not stated 40 ")
-    assert "region" not in str(Text(html)), "a blank column has no groups"
+    assert (
+        "Blank in this dataset, so without groups: subtype, lesion size, region, view, vendor"
+        in (str(Text(html)))
+    )
 
 
 def test_the_confusion_matrix_counts_the_most_probable_class(tmp_path: Path) -> None:
@@ -185,3 +196,49 @@ def test_it_is_one_small_file(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:|#)', html)
     assert not re.search(r"@import|url\((?!#)", html)
     assert [file.name for file in tmp_path.iterdir() if file.suffix == ".part"] == []
+
+
+def everything(predictions: pd.DataFrame) -> Findings:
+    cut = [point("tumour", "tumour", 0.5)]
+    corrupted = dict.fromkeys(ALL, predictions)
+    return Findings(
+        comparisons=compare(predictions, predictions, "another", (cut, cut), resamples=5),
+        strata=strata(predictions, resamples=5),
+        robustness=under_corruption("a model", predictions, corrupted, resamples=5),
+        prevalence=at_prevalence(predictions, cut, [0.001], resamples=5),
+        ceiling=Ceiling(0.79, 0.81),
+        decision_curve=decision_curve(predictions),
+        claim=fill({1: HOSTILE}),
+    )
+
+
+def test_every_part_is_drawn_and_stays_small(tmp_path: Path) -> None:
+    html = report(tmp_path, films(), findings=everything(films()))
+    text = str(Text(html))
+    assert "0.79 (squares" in text
+    assert "0.81 (shares" in text
+    assert row(html, "referred tumours").startswith("referred tumours 1,000 ")
+    assert (
+        row(html, "another auc tumour")
+        == "another auc tumour 120 +0.000 +0.000 to +0.000 1.000 delong"
+    )
+    assert row(html, "a model noise").startswith("a model noise 0.02 ")
+    assert text.count("not reported: ") == 43
+    assert HOSTILE in text
+    assert "script" not in Text(html).tags
+    assert html.count("<svg") == 3 + 1 + 2, "curves, decision curve, groups, robustness"
+    assert len(html.encode()) < 1_000_000
+
+
+def test_parts_that_were_not_asked_for_are_left_out(tmp_path: Path) -> None:
+    text = str(Text(report(tmp_path, films(), findings=Findings())))
+    for words in ("By group", "Robustness", "Where tumours are rare", "CLAIM", "context alone",
+                  "Differences", "Films without a label", "perfect mask"):  # fmt: skip
+        assert words not in text, words
+
+
+def test_definitions_and_coverage_are_always_stated(tmp_path: Path) -> None:
+    text = str(Text(report(tmp_path, films())))
+    assert "256 x 256 grid" in text
+    assert "regions under 16 pixels dropped" in text
+    assert "Coverage: 1.000 0.940–1.000 of the films" in text

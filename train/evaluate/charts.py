@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -10,10 +11,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from edge_runtime.bundle import LABELS
-from train.evaluate.metrics import auc
+from train.evaluate.clinic import DecisionCurve
+from train.evaluate.froc import FROC_RATES, Detections
+from train.evaluate.metrics import auc, tumour_score
+from train.evaluate.resampling import Metric
+from train.evaluate.robustness import UnderCorruption
+from train.evaluate.strata import Stratum
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = {"no_tumour": "#0072B2", "benign": "#E69F00", "malignant": "#D55E00", "tumour": "#222222"}
+# Of models side by side, the reported one first.
+_MODELS = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _BINS = 10
 
 mpl.rcParams["svg.hashsalt"] = "osteoedge"
@@ -25,8 +33,9 @@ def roc(read: pd.DataFrame) -> str:
     axes.set_ylim(0, 1.02)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
     curves = {label: (read["label"] == label, read[f"p_{label}"]) for label in LABELS}
-    curves["tumour"] = (read["label"] != "no_tumour", 1.0 - read["p_no_tumour"])
-    for name, (positive, score) in curves.items():
+    curves["tumour"] = (read["label"] != "no_tumour", pd.Series(tumour_score(read), read.index))
+    for name, (among, scored) in curves.items():
+        positive, score = among[scored.notna()], scored.dropna()
         order = np.argsort(-score.to_numpy(), kind="stable")
         hits, falling = positive.to_numpy()[order], score.to_numpy()[order]
         if not 0 < hits.sum() < len(hits):
@@ -71,6 +80,96 @@ def scores(read: pd.DataFrame, thresholds: dict[str, float]) -> str:
         axes.text(threshold, axes.get_ylim()[1], f" {name}", va="top", color="#444444", fontsize=9)
     axes.legend(frameon=False)
     return _svg(figure)
+
+
+def froc(detections: Mapping[str, Detections]) -> str:
+    """Draw sensitivity to lesions against false marks per film, one curve a model."""
+    figure, axes = _axes("false marks per film", "lesions found")
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(FROC_RATES[0] / 4, FROC_RATES[-1])
+    axes.set_ylim(0, 1.02)
+    ticks = [FROC_RATES[0] / 4, *FROC_RATES[::2]]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    for (name, found), colour in zip(detections.items(), _MODELS, strict=False):
+        rate, sensitivity = found.curve()
+        # Beyond its last mark a model finds no more, at whatever rate.
+        rate = np.append(np.maximum(rate, FROC_RATES[0] / 4), FROC_RATES[-1])
+        axes.step(
+            rate, np.append(sensitivity, sensitivity[-1]), where="post", color=colour,
+            label=_plain(name),
+        )  # fmt: skip
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return _svg(figure)
+
+
+def decision(curve: DecisionCurve) -> str:
+    """Draw the net benefit of the model, of referring everyone, and of referring nobody."""
+    figure, axes = _axes(
+        "tumour probability from which a film is looked at", "net benefit per film"
+    )
+    axes.plot(curve.threshold, curve.everyone, color="#999999", label="refer everyone")
+    axes.axhline(0.0, color="#bbbbbb", linestyle="--", label="refer nobody")
+    axes.plot(curve.threshold, curve.model, color=COLOURS["tumour"], label="the model")
+    top = max(float(curve.everyone.max()), float(curve.model.max()), 0.01)
+    axes.set_xlim(0, float(curve.threshold.max()))
+    axes.set_ylim(-0.25 * top, 1.08 * top)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def forest(strata: Sequence[Stratum], overall: Metric) -> str:
+    """Draw the tumour AUC of every group that has one, with its interval, around that of all."""
+    rows = [(stratum, stratum.auc) for stratum in strata if stratum.auc is not None]
+    figure = Figure(figsize=(7.2, 1.0 + 0.26 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    if overall.value is not None:
+        axes.axvline(overall.value, color="#bbbbbb", linewidth=1)
+    for height, (_, area) in enumerate(reversed(rows)):
+        if area.low is not None and area.high is not None:
+            axes.plot([area.low, area.high], [height, height], color="#0072B2", linewidth=1.5)
+        axes.plot([area.value or 0.0], [height], "s", color="#0072B2", markersize=4)
+    names = [
+        _plain(f"{stratum.column}: {stratum.value} ({stratum.tumours}/{stratum.n})")
+        for stratum, _ in reversed(rows)
+    ]
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    axes.set_xlabel("AUC, tumour or none")
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def robustness(rows: Sequence[UnderCorruption], overall: Metric) -> str:
+    """Draw the tumour AUC of one model against the strength of each corruption."""
+    kinds = list(dict.fromkeys(row.kind for row in rows))
+    figure = Figure(figsize=(9.2, 2.5 * -(-len(kinds) // 3)), layout="constrained")
+    for number, kind in enumerate(kinds, start=1):
+        axes = figure.add_subplot(-(-len(kinds) // 3), min(3, len(kinds)), number)
+        chosen = sorted((row for row in rows if row.kind == kind), key=lambda row: row.strength)
+        known = [row for row in chosen if row.auc_tumour.value is not None]
+        strength = [row.strength for row in known]
+        axes.plot(
+            strength, [row.auc_tumour.value or 0.0 for row in known], marker="o", markersize=3,
+            color=COLOURS["tumour"], label="AUC",
+        )  # fmt: skip
+        decided = [row for row in chosen if row.flips.value is not None]
+        axes.plot(
+            [row.strength for row in decided], [row.flips.value or 0.0 for row in decided],
+            marker="o", markersize=3, color=COLOURS["malignant"], label="decisions turned",
+        )  # fmt: skip
+        if overall.value is not None:
+            axes.axhline(overall.value, color="#bbbbbb", linewidth=1)
+        axes.set_ylim(0, 1.02)
+        axes.set_title(kind, fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        if number == 1:
+            axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _plain(text: str) -> str:
+    """Return text that matplotlib takes as it is, not as a formula."""
+    return text.replace("$", r"\$")
 
 
 def _axes(x: str, y: str) -> tuple[Figure, mpl.axes.Axes]:

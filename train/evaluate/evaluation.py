@@ -1,39 +1,55 @@
-"""Evaluate models on a dataset: predictions, metrics with intervals, and the report."""
+"""Evaluate models on a dataset: predictions, metrics with intervals, tests and the report."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from edge_runtime.bundle import OperatingPoint, load_bundle
-from edge_runtime.errors import DatasetError, OsteoedgeError
-from edge_runtime.screener import Screener
+from edge_runtime.bundle import OperatingPoint, Purpose
+from edge_runtime.errors import OsteoedgeError
 from train.dataset.schema import Dataset, load_dataset
-from train.evaluate.metrics import Metric, evaluate, paired_difference, write_metrics
+from train.evaluate import corruption
+from train.evaluate.claim import fill
+from train.evaluate.clinic import at_prevalence, decision_curve, false_alarms
+from train.evaluate.context import context_alone
+from train.evaluate.findings import Findings, ceiling
+from train.evaluate.froc import Detections
+from train.evaluate.gallery import write_gallery
+from train.evaluate.metrics import evaluate, write_metrics
+from train.evaluate.models import BundleModel, FilmModel, FloatModel
+from train.evaluate.paired import Comparison, compare
 from train.evaluate.report import write_report
-from train.evaluate.screenings import probability_table, screen_dataset, write_examples
+from train.evaluate.resampling import Metric, with_intervals
+from train.evaluate.robustness import UnderCorruption, under_corruption
+from train.evaluate.screenings import Answered, answer_corrupted, answer_dataset
+from train.evaluate.store import AnswerStore
+from train.evaluate.strata import strata
+from train.evaluate.study import known_items, seen_in_training
+from train.evaluate.tables import read_predictions
 from train.progress import bar
 
 HEADLINE = ("auc_macro", "auc_tumour", "auc_malignant", "spec_at_sens90", "dice_tumour",
-            "false_mask_rate", "ece", "coverage")  # fmt: skip
+            "false_mask_rate", "froc_sens_at_1", "ece", "coverage")  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Predicted:
-    """One model's answers to a dataset."""
+class _Evaluated:
+    """One model, or one table of predictions, and its answers to the dataset."""
 
     name: str
-    purpose: str
-    predictions: pd.DataFrame
+    kind: str
+    sha256: str | None
+    purpose: Purpose
+    model: FilmModel | None
+    answered: Answered
     operating_points: tuple[OperatingPoint, ...]
-    errors: list[OsteoedgeError]
-    examples: list[tuple[str, Path]]
     facts: dict[str, str]
+    metrics: dict[str, Metric]
+    detections: Detections | None
 
 
 @dataclass(frozen=True)
@@ -44,12 +60,15 @@ class Evaluation:
     ----------
     metrics
         By model, then by name.
-    ahead
-        For each other model, by how much macro AUC the first one is better, on paired resamples.
+    comparisons
+        The first model less each other one, on the same films.
+    alarms
+        Of films without a label; None where there are none.
     """
 
-    metrics: dict[str, dict[str, Metric]]
-    ahead: dict[str, Metric]
+    metrics: Mapping[str, Mapping[str, Metric]]
+    comparisons: Sequence[Comparison]
+    alarms: Mapping[str, Metric] | None
     errors: list[OsteoedgeError]
 
     def print_table(self) -> None:
@@ -62,9 +81,14 @@ class Evaluation:
         points = [name for name in first if "." in name]
         for name in (*HEADLINE, *points):
             table.add_row(name, *(_cell(found.get(name)) for found in self.metrics.values()))
-        if self.ahead:
-            lead = [_cell(self.ahead.get(name)) for name in self.metrics]
-            table.add_row("auc_macro of the first, less this", *lead)
+        for figure in ("auc_macro", "auc_tumour"):
+            leads = {row.other: row for row in self.comparisons if row.figure == figure}
+            if leads:
+                cells = (_lead(leads.get(name)) for name in self.metrics)
+                table.add_row(f"{figure} of the first, less this", *cells)
+        if self.alarms is not None:
+            for name, metric in self.alarms.items():
+                table.add_row(f"films without a label, {name}", _cell(metric))
         Console().print(table)
 
 
@@ -75,156 +99,169 @@ def evaluate_models(
     *,
     where: str | None,
     through_dicom: bool,
+    robustness: bool,
+    prevalences: Sequence[float],
 ) -> Evaluation:
     """Evaluate bundles, runs and prediction tables on one dataset.
 
     Writes ``metrics.json`` and ``predictions.csv`` of the first model and ``report.html`` of all.
+    Answers are kept under ``answers``: an evaluation that was stopped goes on where it was.
 
     Raises
     ------
     DatasetError, BundleError, RunError
         A model or the dataset cannot be opened.
     """
-    whole = load_dataset(dataset_root)
-    dataset = whole.select(where)
+    dataset = load_dataset(dataset_root).select(where)
     out.mkdir(parents=True, exist_ok=True)
-    answers = [
-        _predict(model, dataset, out if number == 0 else None, through_dicom)
-        for number, model in enumerate(models)
-    ]
-    metrics = {
-        answer.name: evaluate(answer.predictions, answer.operating_points) for answer in answers
-    }
+    asked = corruption.ALL if robustness else corruption.BLURS
+    answers: list[_Evaluated] = []
+    turned: list[UnderCorruption] = []
+    for number, path in enumerate(models, start=1):
+        found, corrupted = _evaluate(path, dataset, out, through_dicom, asked)
+        taken = any(answer.name == found.name for answer in answers)
+        # Two bundles of one model, or two readers with one file name, stay two columns.
+        answers.append(replace(found, name=f"{found.name} ({number})") if taken else found)
+        turned += [replace(row, model=answers[-1].name) for row in corrupted]
     first = answers[0]
-    first.predictions.to_csv(out / "predictions.csv", index=False)
+    predictions = first.answered.predictions
+    findings = Findings(
+        comparisons=[row for other in answers[1:] for row in _compare(first, other)],
+        strata=strata(predictions),
+        robustness=turned,
+        prevalence=at_prevalence(predictions, first.operating_points, prevalences),
+        context=context_alone(predictions),
+        false_alarms=false_alarms(predictions),
+        ceiling=ceiling(predictions),
+        decision_curve=decision_curve(predictions),
+        detections={a.name: a.detections for a in answers if a.detections is not None},
+    )
+    items = known_items(
+        first.model, dataset, where, predictions, findings, through_dicom=through_dicom
+    )
+    findings = replace(findings, claim=fill(items))
+    predictions.to_csv(out / "predictions.csv", index=False)
     write_metrics(
         out / "metrics.json",
-        predictions=first.predictions,
-        metrics=metrics[first.name],
+        predictions=predictions,
+        metrics=first.metrics,
         bundle=first.name,
         dataset=f"{dataset.card.name} (sha256 {dataset.sha256[:12]})",
         where=where,
+        sections={
+            "models": [
+                {
+                    "name": answer.name,
+                    "kind": answer.kind,
+                    "sha256": answer.sha256,
+                    "metrics": {name: asdict(metric) for name, metric in answer.metrics.items()},
+                }
+                for answer in answers
+            ],
+            **findings.sections(),
+        },
     )
+    examples = []
+    if first.model is not None:
+        examples = list(write_gallery(first.model, dataset, predictions, out / "gallery"))
+    metrics = {answer.name: answer.metrics for answer in answers}
     write_report(
         out / "report.html",
         title=f"{first.name} on {dataset.card.name}" + (f", {where}" if where else ""),
         purpose=first.purpose,
-        predictions=first.predictions,
-        metrics=metrics[first.name],
+        predictions=predictions,
+        metrics=first.metrics,
         operating_points=first.operating_points,
-        examples=first.examples,
+        examples=examples,
         facts={
             "Dataset": f"{dataset.card.name}, {dataset.card.source}",
-            "Data licence": dataset.card.licence,
+            "Data licence": f"{dataset.card.licence}; it covers the pictures below",
             "Films chosen": where or "all",
             "Read through DICOM": "yes" if through_dicom else "as they lie in the dataset",
             **first.facts,
         },
         variants=list(metrics.items()) if len(metrics) > 1 else [],
+        findings=findings,
     )
-    ahead = {
-        other.name: paired_difference(first.predictions, other.predictions) for other in answers[1:]
-    }
-    return Evaluation(metrics, ahead, [error for answer in answers for error in answer.errors])
-
-
-def _predict(model: Path, dataset: Dataset, out: Path | None, through_dicom: bool) -> _Predicted:
-    if model.is_dir():
-        return _predict_run(model, dataset)
-    if model.suffix == ".csv":
-        return _read_predictions(model, dataset)
-    bundle = load_bundle(model)
-    screener = Screener(bundle, threads=2)
-    manifest = bundle.manifest
-    with bar() as progress:
-        task = progress.add_task(f"screen with {model.name}", total=len(dataset.films))
-        predictions, errors = screen_dataset(
-            screener,
-            dataset,
-            through_dicom=through_dicom,
-            progress=lambda done, total: progress.update(task, completed=done),
-        )
-    examples = list(write_examples(screener, dataset, predictions, out / "overlays")) if out else []
-    return _Predicted(
-        name=f"{manifest.name} {manifest.version}",
-        purpose=manifest.purpose,
-        predictions=predictions,
-        operating_points=manifest.calibration.operating_points,
-        errors=errors,
-        examples=examples,
-        facts={
-            "Bundle": f"{manifest.name} {manifest.version}, sha256 {bundle.sha256[:12]}",
-            "Network": f"{manifest.model.backbone}, {manifest.model.variant}, "
-            f"{manifest.input_spec.width} x {manifest.input_spec.height} px",
-            "Trained on": f"{manifest.provenance.dataset}, {manifest.provenance.train_films} films"
-            + (f", {manifest.provenance.where}" if manifest.provenance.where else ""),
-            "Licence of the training data": manifest.provenance.licence,
-        },
+    return Evaluation(
+        metrics,
+        findings.comparisons,
+        findings.false_alarms,
+        [error for answer in answers for error in answer.answered.errors],
     )
 
 
-def _predict_run(folder: Path, dataset: Dataset) -> _Predicted:
-    """Predict with a run's float network, on the very pixels that the device would give it."""
-    from train.dataset.cache import build_cache
-    from train.dataset.pipeline import FilmSet
-    from train.dataset.schema import label_index
-    from train.fit import film_set, float_model, predict
-    from train.fusion import fit_fusion, fused_probabilities
-    from train.run import load_run
-
-    run = load_run(folder)
-    model = float_model(run)
-    # As export does for the int8 file, on the same films.
-    at_home = run.dataset()
-    calibration = film_set(run, at_home, run.cache(at_home), "calibration")
-    fusion = fit_fusion(predict(model, calibration), calibration.labels)
-    cache = build_cache(dataset, run.recipe.input, folder / "cache-evaluate")
-    rows = np.arange(len(dataset.films))
-    films = FilmSet(cache, rows, label_index(dataset.films), run.recipe.input)
-    probabilities = fused_probabilities(predict(model, films), fusion)
-    return _Predicted(
-        name=f"{folder.name} float (Keras)",
-        purpose="demo" if run.card.synthetic else "research",
-        predictions=probability_table(dataset, probabilities),
-        operating_points=(),
-        errors=[],
-        examples=[],
-        facts={"Run": folder.name, "Network": f"{run.recipe.model.backbone}, float32, Keras"},
+def _evaluate(
+    path: Path,
+    dataset: Dataset,
+    out: Path,
+    through_dicom: bool,
+    asked: Sequence[corruption.Corruption],
+) -> tuple[_Evaluated, list[UnderCorruption]]:
+    if path.suffix == ".csv":
+        return _evaluate_table(path, dataset), []
+    model: FilmModel = FloatModel(path) if path.is_dir() else BundleModel(path)
+    count = len(dataset.films)
+    with AnswerStore(out / "answers", model.sha256) as store, bar() as progress:
+        plain = progress.add_task(f"screen with {path.name}", total=count)
+        answered = answer_dataset(
+            model, dataset, store, through_dicom=through_dicom,
+            progress=lambda done, total: progress.update(plain, completed=done),
+        )  # fmt: skip
+        worse = progress.add_task(f"{len(asked)} corruptions of each film", total=count)
+        corrupted = answer_corrupted(
+            model, dataset, store, asked, through_dicom=through_dicom,
+            progress=lambda done, total: progress.update(worse, completed=done),
+        )  # fmt: skip
+    predictions = answered.predictions
+    detections = Detections.of(
+        [
+            marks if labelled else None
+            for marks, labelled in zip(answered.marks, predictions["label"].notna(), strict=True)
+        ]
     )
+    metrics = evaluate(predictions, model.operating_points)
+    metrics |= with_intervals(predictions["patient_id"], detections.measure())
+    facts = dict(model.facts)
+    if (seen := seen_in_training(model, dataset)) is not None:
+        facts["Seen in training"] = seen
+    evaluated = _Evaluated(
+        name=model.name,
+        kind=model.kind,
+        sha256=model.sha256,
+        purpose="demo" if dataset.card.synthetic else model.purpose,
+        model=model,
+        answered=answered,
+        operating_points=model.operating_points,
+        facts=facts,
+        metrics=metrics,
+        detections=detections if detections.lesions.any() else None,
+    )
+    return evaluated, under_corruption(model.name, predictions, corrupted)
 
 
-def _read_predictions(path: Path, dataset: Dataset) -> _Predicted:
-    """Read a table that an earlier evaluation, or another system, wrote."""
-    needed = ["image_id", "p_no_tumour", "p_benign", "p_malignant"]
-    try:
-        table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot be read ({error})", "Give a CSV in UTF-8", str(path)) from None
-    if missing := [name for name in needed if name not in table.columns]:
-        raise DatasetError(
-            f"column missing: {', '.join(missing)}", f"Needed are {', '.join(needed)}", path.name
-        )
-    given = table.set_index("image_id")
-    absent = dataset.films[~dataset.films["image_id"].isin(given.index)]
-    if len(absent):
-        raise DatasetError(
-            f"no prediction for {len(absent)} films, the first {absent['image_id'].iloc[0]}",
-            "Predict every film of the dataset",
-            path.name,
-        )
-    given = given.loc[dataset.films["image_id"]].reset_index()
-    predictions = probability_table(dataset, np.full((len(given), 3), np.nan))
-    for name in ("p_no_tumour", "p_benign", "p_malignant", "decision", "dice", "painted"):
-        if name in given.columns:
-            predictions[name] = given[name].to_numpy()
-    return _Predicted(
+def _evaluate_table(path: Path, dataset: Dataset) -> _Evaluated:
+    predictions = read_predictions(path, dataset)
+    return _Evaluated(
         name=path.stem,
+        kind="predictions",
+        sha256=None,
         purpose="demo" if dataset.card.synthetic else "research",
-        predictions=predictions,
+        model=None,
+        answered=Answered(predictions, [None] * len(predictions), []),
         operating_points=(),
-        errors=[],
-        examples=[],
         facts={"Predictions": path.name},
+        metrics=evaluate(predictions, ()),
+        detections=None,
+    )
+
+
+def _compare(first: _Evaluated, other: _Evaluated) -> list[Comparison]:
+    return compare(
+        first.answered.predictions,
+        other.answered.predictions,
+        other.name,
+        (first.operating_points, other.operating_points),
     )
 
 
@@ -234,3 +271,10 @@ def _cell(metric: Metric | None) -> str:
     if metric.low is None or metric.high is None:
         return f"{metric.value:.3f}"
     return f"{metric.value:.3f} ({metric.low:.3f}-{metric.high:.3f})"
+
+
+def _lead(row: Comparison | None) -> str:
+    if row is None:
+        return "-"
+    p = "" if row.p is None else f", p {row.p:.3f}"
+    return _cell(Metric(row.difference, row.low, row.high)) + p

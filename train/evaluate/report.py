@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +15,11 @@ from edge_runtime.bundle import LABELS, OperatingPoint
 from edge_runtime.files import write_atomically
 from edge_runtime.screener import STANDING_SENTENCE
 from train.evaluate import charts
-from train.evaluate.metrics import Metric, tumour_auc
+from train.evaluate.corruption import MEANING
+from train.evaluate.findings import DEFINITIONS, Findings
+from train.evaluate.metrics import tumour_score
+from train.evaluate.resampling import Metric
+from train.evaluate.strata import MIN_PER_CLASS, STRATA
 
 _NAMES = {
     "auc_macro": "AUC, mean of the three classes",
@@ -27,7 +30,14 @@ _NAMES = {
     "spec_at_sens90": "Specificity at a sensitivity of 90\u00a0%",
     "accuracy": "Accuracy, three classes",
     "dice_tumour": "Dice of the marked area, tumours",
+    "iou_tumour": "IoU of the marked area, tumours",
+    "hd95_tumour": "95\u00a0% Hausdorff distance, pixels of 256, marked tumours",
+    "marked_rate": "Tumours on which anything was marked",
     "false_mask_rate": "Films without tumour on which something was marked",
+    "froc_mean": "Lesions found, mean over 1/8 to 8 false marks per film",
+    "froc_sens_at_1": "Lesions found at one false mark per film",
+    "ap50": "AP of the boxes at IoU 0.50",
+    "map50_95": "mAP of the boxes, IoU 0.50 to 0.95",
     "ece": "Calibration error (ECE)",
     "brier": "Brier score",
     "coverage": "Films that could be checked",
@@ -35,13 +45,15 @@ _NAMES = {
 _AT_A_POINT = ("sensitivity", "specificity", "ppv", "npv", "referral_rate")
 # Of the table, those that a reader looks for first.
 _KEY = ("auc_tumour", "auc_malignant", "spec_at_sens90", "coverage")
-_STRATA = ("centre", "region", "sex", "age band", "view")
-_AGE_BANDS = {"0-9": 0, "10-19": 10, "20-39": 20, "40-59": 40, "60 and over": 60}
-_AGE_LIMIT = 130
-# Of tumours and of films without, for a stratum's AUC to mean anything.
-MIN_PER_CLASS = 10
+_ALARMS = {
+    "flagged": "Flagged: false alarms, where no film shows a tumour",
+    "urgent": "Flagged as urgent",
+    "unable": "Could not be checked",
+    "referred": "A person must look: flagged, or not checked",
+    "coverage": "Coverage: could be checked",
+}
 # Width and height, px: a dozen films keep the report well under 2 MB.
-_THUMBNAIL = (420, 560)
+_THUMBNAIL = (900, 560)
 
 
 def write_report(
@@ -55,6 +67,7 @@ def write_report(
     examples: Sequence[tuple[str, Path]],
     facts: Mapping[str, str],
     variants: Sequence[tuple[str, Mapping[str, Metric]]] = (),
+    findings: Findings | None = None,
 ) -> None:
     """Write the report.
 
@@ -68,9 +81,11 @@ def write_report(
         What was evaluated on what, shown at the top.
     variants
         Models side by side, name and metrics.
+    findings
+        Everything else; a part that is empty is left out of the report.
     """
+    found = findings or Findings()
     known = predictions[predictions["label"].notna()]
-    read = known[known["p_no_tumour"].notna()]
     environment = Environment(
         loader=PackageLoader("train.evaluate", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -83,18 +98,27 @@ def write_report(
         patients=known["patient_id"].nunique(),
         unlabelled=len(predictions) - len(known),
         by_label=known["label"].value_counts().to_dict(),
-        names=_NAMES,
+        names={name: text for name, text in _NAMES.items() if name in metrics},
         key=_KEY,
         metrics=metrics,
         points=[
             (point, [metrics[f"{point.name}.{name}"] for name in _AT_A_POINT])
             for point in operating_points
         ],
+        referred=[metrics[f"referred.{name}"] for name in _AT_A_POINT],
         variants=variants,
-        charts=_charts(read, operating_points),
+        charts=_charts(known, operating_points, found),
+        wide_charts=_wide_charts(metrics, found),
+        found=found,
+        alarms=_ALARMS,
+        definitions=DEFINITIONS,
+        meaning={
+            kind: MEANING[kind] for kind in MEANING if kind in {r.kind for r in found.robustness}
+        },
         confusion=_confusion(known),
         labels=LABELS,
-        strata=_strata(known),
+        strata=found.strata,
+        blank_columns=[c for c in STRATA if c not in {s.column for s in found.strata}],
         min_per_class=MIN_PER_CLASS,
         examples=[(caption, _data_uri(file)) for caption, file in examples],
         # Also those without a label: a person must look at them all the same.
@@ -106,17 +130,46 @@ def write_report(
     write_atomically(path, html.encode())
 
 
-def _charts(read: pd.DataFrame, points: Sequence[OperatingPoint]) -> list[tuple[str, str]]:
+def _charts(
+    known: pd.DataFrame, points: Sequence[OperatingPoint], found: Findings
+) -> list[tuple[str, str]]:
     """Return caption and SVG of the charts that these films allow."""
-    if read["label"].nunique() < 2:
-        return []
-    cuts = {point.name: point.threshold for point in points if point.score == "tumour"}
-    return [
-        ("ROC: each class against the rest, and tumour or none", charts.roc(read)),
-        ("Calibration: on the diagonal, probabilities mean what they say",
-         charts.reliability(read)),
-        ("Scores by class; dashed, where the operating points cut", charts.scores(read, cuts)),
-    ]  # fmt: skip
+    scored = known[~np.isnan(tumour_score(known))]
+    read = known[known["p_no_tumour"].notna()]
+    drawn = []
+    if scored["label"].nunique() > 1:
+        drawn.append(("ROC: each class against the rest, and tumour or none", charts.roc(scored)))
+    if read["label"].nunique() > 1:
+        cuts = {point.name: point.threshold for point in points if point.score == "tumour"}
+        drawn += [
+            ("Calibration: on the diagonal, probabilities mean what they say",
+             charts.reliability(read)),
+            ("Scores by class; dashed, where the operating points cut", charts.scores(read, cuts)),
+        ]  # fmt: skip
+    if found.detections:
+        drawn.append(
+            ("FROC: lesions found by the boxes of the mask (IoU at least 0.2), all films with a "
+             "reference", charts.froc(found.detections)),
+        )  # fmt: skip
+    if found.decision_curve is not None:
+        drawn.append(
+            ("Decision curve: where the model lies above both lines, following it does more good "
+             "than referring everyone or nobody, at the share of tumours in these films",
+             charts.decision(found.decision_curve)),
+        )  # fmt: skip
+    return drawn
+
+
+def _wide_charts(metrics: Mapping[str, Metric], found: Findings) -> dict[str, str]:
+    """Return the SVG of the forest plot and of robustness, where there is something to draw."""
+    drawn = {}
+    if any(stratum.auc is not None for stratum in found.strata):
+        drawn["strata"] = charts.forest(found.strata, metrics["auc_tumour"])
+    if len({row.kind for row in found.robustness}) > 1:
+        first = found.robustness[0].model
+        rows = [row for row in found.robustness if row.model == first]
+        drawn["robustness"] = charts.robustness(rows, metrics["auc_tumour"])
+    return drawn
 
 
 def _confusion(known: pd.DataFrame) -> list[list[int]]:
@@ -129,33 +182,6 @@ def _confusion(known: pd.DataFrame) -> list[list[int]]:
     return [
         [int(((truth == t) & (answer == a)).sum()) for a in (*LABELS, "not read")] for t in LABELS
     ]
-
-
-def _strata(known: pd.DataFrame) -> list[dict[str, Any]]:
-    banded = known.copy()
-    if "age" in banded.columns:
-        ages = pd.to_numeric(banded["age"], errors="coerce")
-        edges = [*_AGE_BANDS.values(), _AGE_LIMIT]
-        banded["age band"] = pd.cut(ages, edges, right=False, labels=list(_AGE_BANDS))
-    rows: list[dict[str, Any]] = []
-    for column in _STRATA:
-        # A column that is blank throughout tells no groups apart.
-        if column not in banded.columns or banded[column].isna().all():
-            continue
-        for value, films in banded.groupby(column, dropna=False, sort=True, observed=True):
-            tumour = films["label"] != "no_tumour"
-            readable = tumour[films["p_no_tumour"].notna()]
-            enough = min(readable.sum(), (~readable).sum()) >= MIN_PER_CLASS
-            rows.append(
-                {
-                    "column": column,
-                    "value": "not stated" if pd.isna(value) else str(value).replace("_", " "),
-                    "n": len(films),
-                    "tumours": int(tumour.sum()),
-                    "auc": tumour_auc(films) if enough else None,
-                }
-            )
-    return rows
 
 
 def _data_uri(file: Path) -> str:

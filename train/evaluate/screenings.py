@@ -1,144 +1,145 @@
-"""Predictions for the films of a dataset: by a bundle through the device's code, or by Keras."""
+"""Answers of a model to the films of a dataset, and how its marks lie on the references."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from edge_runtime.bundle import LABELS
-from edge_runtime.decision import to_film
+from edge_runtime.decision import mask_probability
 from edge_runtime.errors import DatasetError, OsteoedgeError, RadiographError
-from edge_runtime.files import write_atomically
-from edge_runtime.preprocess import InputSpec, place
 from edge_runtime.radiograph import Radiograph, read_radiograph
-from edge_runtime.reports.overlay import overlay_png
-from edge_runtime.screener import Screener, Screening
 from train.dataset.dicom_writer import PatientFacts, StudyFacts, radiograph_dataset
 from train.dataset.schema import Dataset
+from train.evaluate.corruption import Corruption, corrupt
+from train.evaluate.froc import FilmMarks, boxes, match
+from train.evaluate.models import FilmModel
+from train.evaluate.segmentation import ceiling, logits_on_grid, mark, overlap, reference_on_grid
+from train.evaluate.store import Answer, AnswerStore
 
 # Carried along for the strata of the report.
-STRATA = ("age", "sex", "region", "view", "subtype")
-# What is worth looking at: caption, label is a tumour, film was flagged.
-EXAMPLES = (
-    ("tumour, flagged", True, True),
-    ("tumour, missed", True, False),
-    ("no tumour, flagged", False, True),
-    ("no tumour, not flagged", False, False),
-)
-EXAMPLES_EACH = 3
+FACTS = ("age", "sex", "region", "view", "subtype", "manufacturer")
+_PLAIN, _THROUGH_DICOM = "as it is", "through DICOM"
 
 Report = Callable[[int, int], None]
 
 
-def screen_dataset(
-    screener: Screener,
+@dataclass(frozen=True)
+class Answered:
+    """One model's answers to a dataset.
+
+    Attributes
+    ----------
+    predictions
+        One row a film, also for one that cannot be read (`unable`, no probabilities), as
+        :func:`train.evaluate.metrics.evaluate` takes it; beside it lesion_fraction (of the film,
+        by the reference), ceiling_cells and ceiling_coverage (Dice of perfect masks).
+    marks
+        One a film; None where the reference or the mask is not known.
+    errors
+        What was wrong with the films that could not be used.
+    """
+
+    predictions: pd.DataFrame
+    marks: list[FilmMarks | None]
+    errors: list[OsteoedgeError]
+
+
+def answer_dataset(
+    model: FilmModel,
     dataset: Dataset,
+    store: AnswerStore,
     *,
     through_dicom: bool = False,
     progress: Report | None = None,
-) -> tuple[pd.DataFrame, list[OsteoedgeError]]:
-    """Screen every film of a dataset as the device would.
+) -> Answered:
+    """Answer every film of a dataset, or look up what an earlier call answered.
 
     Parameters
     ----------
     through_dicom
         Wrap films that are pictures as DICOM first and read that: the way a device gets them.
-
-    Returns
-    -------
-    predictions, errors
-        One row a film, also for one that cannot be read (`unable`, no probabilities), and what
-        was wrong with those.
     """
     rows: list[dict[str, Any]] = []
+    marks: list[FilmMarks | None] = []
     errors: list[OsteoedgeError] = []
-    spec = screener.bundle.manifest.input_spec
     for number, (_, film) in enumerate(dataset.films.iterrows(), start=1):
-        row = _identity(film)
+        row, found = identity(film), None
         try:
-            radiograph = _read(dataset.image_path(film), through_dicom)
+            answer = _answer(model, dataset.image_path(film), store, through_dicom)
         except RadiographError as error:
             errors.append(error)
-            rows.append({**row, "decision": "unable"})
+            row["decision"] = "unable"
         else:
-            screening = screener.screen(radiograph)
-            row.update(_answer(screening))
+            row |= _said(model, answer)
             try:
-                row.update(_marking(dataset, film, radiograph, screening, spec))
+                compared, found = _marking(model, dataset, film, answer)
+                row |= compared
             except DatasetError as error:
                 errors.append(error)
-            rows.append(row)
+        rows.append(row)
+        marks.append(found)
         if progress:
             progress(number, len(dataset.films))
-    return pd.DataFrame(rows), errors
+    return Answered(pd.DataFrame(rows), marks, errors)
 
 
-def probability_table(dataset: Dataset, probabilities: npt.NDArray[np.float64]) -> pd.DataFrame:
-    """Return predictions that are probabilities (n, 3) alone, without decisions."""
-    rows = [_identity(film) for _, film in dataset.films.iterrows()]
-    frame = pd.DataFrame(rows)
-    for number, label in enumerate(LABELS):
-        frame[f"p_{label}"] = probabilities[:, number]
-    frame["decision"] = pd.NA
-    frame["dice"], frame["painted"] = np.nan, np.nan
-    return frame
+def answer_corrupted(
+    model: FilmModel,
+    dataset: Dataset,
+    store: AnswerStore,
+    corruptions: Sequence[Corruption],
+    *,
+    through_dicom: bool = False,
+    progress: Report | None = None,
+) -> dict[Corruption, pd.DataFrame]:
+    """Answer every film at every corruption; a film that cannot be read is `unable` in each."""
+    rows: dict[Corruption, list[dict[str, Any]]] = {c: [] for c in corruptions}
+    for number, (_, film) in enumerate(dataset.films.iterrows(), start=1):
+        path = dataset.image_path(film)
+        radiograph: Radiograph | None = None
+        for corruption in corruptions:
+            row = identity(film)
+            try:
+                key, variant = _key(path), f"{_variant(through_dicom)}, {corruption.key}"
+                answer = store.get(key, variant)
+                if answer is None:
+                    radiograph = radiograph or read_film(path, through_dicom)
+                    answer = _corrupted(model, radiograph, corruption, int(key[:8], 16))
+                    store.put(key, variant, answer)
+                row |= _said(model, answer)
+            except RadiographError:
+                # Named already, when the film was answered as it is.
+                row["decision"] = "unable"
+            rows[corruption].append(row)
+        if progress:
+            progress(number, len(dataset.films))
+    return {corruption: pd.DataFrame(answered) for corruption, answered in rows.items()}
 
 
-def write_examples(
-    screener: Screener, dataset: Dataset, predictions: pd.DataFrame, folder: Path
-) -> Iterator[tuple[str, Path]]:
-    """Write overlays of a few films of each kind and yield (caption, file)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    flagged = predictions["decision"].isin(["urgent_review", "routine_review"])
-    tumour = predictions["label"].isin(LABELS[1:])
-    readable = predictions["p_no_tumour"].notna() & predictions["label"].notna()
-    for caption, is_tumour, is_flagged in EXAMPLES:
-        chosen = np.flatnonzero(readable & (tumour == is_tumour) & (flagged == is_flagged))
-        for number in chosen[:EXAMPLES_EACH]:
-            film = dataset.films.iloc[int(number)]
-            radiograph = _read(dataset.image_path(film), through_dicom=False)
-            screening = screener.screen(radiograph)
-            file = folder / f"{film['image_id']}.png"
-            spec = screener.bundle.manifest.input_spec
-            write_atomically(file, overlay_png(radiograph, screening, spec))
-            yield f"{film['image_id']}: {caption}", file
-
-
-def _identity(film: pd.Series) -> dict[str, Any]:
-    kept = ("image_id", "patient_id", "centre", "label", *(s for s in STRATA if s in film.index))
+def identity(film: pd.Series) -> dict[str, Any]:
+    """Return a film's row of predictions before anything was said of it."""
+    kept = ("image_id", "patient_id", "centre", "label", *(f for f in FACTS if f in film.index))
     blank = {f"p_{label}": np.nan for label in LABELS}
-    return {**{name: film[name] for name in kept}, **blank, "dice": np.nan, "painted": np.nan}
-
-
-def _answer(screening: Screening) -> dict[str, Any]:
-    probabilities = screening.probabilities or {}
+    unmarked = dict.fromkeys(("dice", "iou", "hd95", "painted"), np.nan)
+    fraction = film.get("mask_fraction", np.nan)
     return {
-        "decision": screening.decision,
-        **{f"p_{label}": probability for label, probability in probabilities.items()},
+        **{name: film[name] for name in kept},
+        "decision": pd.NA,
+        **blank,
+        **unmarked,
+        "lesion_fraction": fraction if film["label"] in LABELS[1:] else np.nan,
     }
 
 
-def _marking(
-    dataset: Dataset, film: pd.Series, radiograph: Radiograph, screening: Screening, spec: InputSpec
-) -> dict[str, Any]:
-    """Compare what the result marks with the reference, at the film's own size."""
-    shape = (radiograph.display.shape[0], radiograph.display.shape[1])
-    reference = dataset.mask(film, shape)
-    if film["label"] == "no_tumour":
-        return {"painted": bool(screening.lesions)}
-    if reference is None or not reference.any() or screening.mask is None:
-        return {}
-    marked = to_film(screening.mask, place(shape, spec), spec) > 0
-    truth = reference > 0
-    return {"dice": 2.0 * (marked & truth).sum() / (marked.sum() + truth.sum())}
-
-
-def _read(path: Path, through_dicom: bool) -> Radiograph:
+def read_film(path: Path, through_dicom: bool) -> Radiograph:
+    """Read a film, a picture by way of DICOM where that is wanted."""
     radiograph = read_radiograph(path)
     if not through_dicom or radiograph.modality is not None:
         return radiograph
@@ -152,3 +153,73 @@ def _read(path: Path, through_dicom: bool) -> Radiograph:
         study=StudyFacts(study_id=path.stem, image_id=path.stem, spacing_mm=0.2),
     )
     return read_radiograph(wrapped)
+
+
+def _answer(model: FilmModel, path: Path, store: AnswerStore, through_dicom: bool) -> Answer:
+    key, variant = _key(path), _variant(through_dicom)
+    answer = store.get(key, variant)
+    if answer is None:
+        answer = model.answer(read_film(path, through_dicom))
+        store.put(key, variant, answer)
+    return answer
+
+
+def _corrupted(
+    model: FilmModel, radiograph: Radiograph, corruption: Corruption, seed: int
+) -> Answer:
+    worse = Radiograph(
+        **{**vars(radiograph), "display": corrupt(radiograph.display, corruption, seed)}
+    )
+    answer = model.answer(worse)
+    # Thirty masks a film are not worth their place.
+    return Answer(answer.decision, answer.probabilities, answer.shape, None)
+
+
+def _key(path: Path) -> str:
+    """Return a film's hash.
+
+    Raises
+    ------
+    RadiographError
+        There is no such film.
+    """
+    if not path.is_file():
+        read_radiograph(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _variant(through_dicom: bool) -> str:
+    return _THROUGH_DICOM if through_dicom else _PLAIN
+
+
+def _said(model: FilmModel, answer: Answer) -> dict[str, Any]:
+    return {
+        "decision": answer.decision if model.operating_points else pd.NA,
+        **{f"p_{label}": p for label, p in zip(LABELS, answer.probabilities, strict=True)},
+    }
+
+
+def _marking(
+    model: FilmModel, dataset: Dataset, film: pd.Series, answer: Answer
+) -> tuple[dict[str, Any], FilmMarks | None]:
+    """Compare what the mask marks with the reference, whatever the decision."""
+    mask = dataset.mask(film, answer.shape)
+    if mask is None or answer.mask_logits is None or model.mask_threshold is None:
+        return {}, None
+    logits = logits_on_grid(answer.mask_logits, answer.shape, model.spec)
+    marked, reference = mark(logits, model.mask_threshold), reference_on_grid(mask)
+    found = match(boxes(marked, mask_probability(logits)), boxes(reference))
+    if film["label"] == "no_tumour":
+        return {"painted": bool(marked.any())}, found
+    if not reference.any():
+        return {}, found
+    fit = overlap(marked, reference)
+    cells, coverage = ceiling(reference, answer.mask_logits.shape)
+    return {
+        "dice": fit.dice,
+        "iou": fit.iou,
+        "hd95": fit.hd95,
+        "lesion_fraction": float(reference.mean()),
+        "ceiling_cells": cells,
+        "ceiling_coverage": coverage,
+    }, found
