@@ -20,7 +20,7 @@ from edge_runtime.bundle import (
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec, quantize_input
-from train.calibration import fit_mask_threshold, operating_point
+from train.calibration import fit_mask_threshold, operating_points
 from train.config import ExportConfig
 from train.fusion import fit_fusion, fused_probabilities
 
@@ -92,22 +92,13 @@ def calibrate(
     fusion = fit_fusion(real, labels)
     probabilities = fused_probabilities(real, fusion)
     lesion = decision.mask_probability(real["mask"][..., 0])
-    tumour, malignant = labels > 0, labels == LABELS.index("malignant")
-    points = (
-        operating_point(
-            "malignant", "malignant", "urgent_review", config.malignant_sensitivity,
-            probabilities, malignant,
-        ),
-        operating_point(
-            "tumour", "tumour", "routine_review", config.tumour_sensitivity, probabilities, tumour
-        ),
-    )  # fmt: skip
+    tumour = labels > 0
     return Calibration(
         films=len(labels),
         patients=patients,
         fusion=fusion,
         mask_threshold=fit_mask_threshold(lesion[tumour], masks[tumour]),
-        operating_points=points,
+        operating_points=operating_points(probabilities, labels, config),
         conformal_alpha=config.conformal_alpha,
         conformal_quantiles={
             label: conformal_quantile(1.0 - probabilities[labels == k, k], config.conformal_alpha)

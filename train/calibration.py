@@ -11,11 +11,37 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from edge_runtime import decision
-from edge_runtime.bundle import Action, Interval, OperatingPoint, ScoreName
+from edge_runtime.bundle import LABELS, Action, Interval, OperatingPoint, ScoreName
+from train.config import ExportConfig
 
 _MASK_THRESHOLDS = np.linspace(0.1, 0.9, 17)
 
 Doubles = npt.NDArray[np.float64]
+
+
+def operating_points(
+    probabilities: Doubles, labels: npt.NDArray[np.int32], config: ExportConfig
+) -> tuple[OperatingPoint, ...]:
+    """Return the two points of a bundle: `malignant` asks for urgent, `tumour` for routine review.
+
+    Parameters
+    ----------
+    probabilities
+        (n, 3), calibrated.
+    labels
+        (n,), 0..2, all known.
+    """
+    malignant = labels == LABELS.index("malignant")
+    return (
+        operating_point(
+            "malignant", "malignant", "urgent_review", config.malignant_sensitivity,
+            probabilities, malignant,
+        ),
+        operating_point(
+            "tumour", "tumour", "routine_review", config.tumour_sensitivity,
+            probabilities, labels > 0,
+        ),
+    )  # fmt: skip
 
 
 def operating_point(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -201,20 +202,55 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override one key: --set float.epochs=20")
     ] = None,
+    hold_out: Annotated[
+        str,
+        typer.Option(help="Keep these films and their patients for the test: 'centre == 2'."),
+    ] = "",
+    folds: Annotated[
+        int, typer.Option(min=0, help="Cross-validate: a run for every fold, in RUN/foldF-seedS.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="With --folds: how many seeds a fold.")] = 1,
 ) -> None:
     """Train in float, then quantization-aware with the float model as teacher.
 
     Kill it at any time: the same command goes on where it was. Every key of a recipe is explained
     in `train/recipes/default.toml`.
 
+    Any column can hold films out: a centre, a vendor (`manufacturer == 'Acme'`), a time
+    (`acquired_on >= '2024-01-01'`). Copies of a film and films of one patient stay together.
+
     Example: `osteoedge train phantoms --out runs/phantom --recipe phantom --set seed=1`
+
+    Example: `osteoedge train btxrd --out runs/away --recipe btxrd --hold-out "centre == 2"`
     """
+    from edge_runtime.errors import ConfigError
     from train.config import load_recipe
 
-    loaded = load_recipe(recipe, overrides or ())
+    held = [f"data.hold_out={json.dumps(hold_out)}"] if hold_out else []
+    loaded = load_recipe(recipe, [*(overrides or ()), *held])
     from train.dataset.schema import load_dataset
-    from train.fit import train_run
     from train.progress import bar
+
+    if seeds > 1 and not folds:
+        raise ConfigError("--seeds needs --folds", "Add --folds 5, or give one seed: --set seed=1")
+    if folds:
+        from train.cross_validation import cross_validate, spread
+
+        with bar() as progress:
+            scores = cross_validate(
+                load_dataset(dataset), out, loaded, folds=folds, seeds=seeds, progress=progress
+            )
+        for name in ("float", "qat"):
+            found = spread(scores, f"{name}_auc")
+            scatter = [
+                f"{value:.3f} between {what}"
+                for what, value in (("folds", found.between_folds), ("seeds", found.between_seeds))
+                if value is not None
+            ]
+            typer.echo(f"macro AUC, {name}: {found.mean:.3f}, deviation {', '.join(scatter)}")
+        typer.echo(f"Figures: {out / 'summary.json'}")
+        return
+    from train.fit import train_run
 
     with bar() as progress:
         run = train_run(load_dataset(dataset), out, loaded, progress)

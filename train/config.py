@@ -11,9 +11,9 @@ import hashlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
@@ -29,7 +29,12 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Which films, how patients are shared out, and how often each film is seen."""
 
-    where: str = Field("", description="train only on these films, e.g. 'centre == 1'")
+    where: str = Field("", description="use only these films, e.g. 'centre != 3'")
+    hold_out: str = Field(
+        "", description="films kept for the test, with their patients, e.g. 'centre == 2'"
+    )
+    folds: int = Field(0, ge=0, le=50, description="cross-validation: number of folds, 0 for none")
+    fold: int = Field(0, ge=0, description="the fold that is the test, from 0")
     validation: float = Field(
         0.12, gt=0, lt=0.5, description="share of patients that choose the model"
     )
@@ -39,6 +44,12 @@ class DataConfig(_Section):
     balance: tuple[str, ...] = Field(
         (), description="columns whose values are seen equally often, e.g. ['centre', 'label']"
     )
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Self:
+        if self.folds and (self.hold_out or self.fold >= self.folds):
+            raise ValueError("give hold_out or folds, not both, and a fold below folds")
+        return self
 
 
 class ModelConfig(_Section):

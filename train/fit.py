@@ -23,6 +23,7 @@ from edge_runtime.errors import RunError
 from train.average import WeightAverage
 from train.config import Recipe
 from train.dataset.cache import FilmCache, build_cache
+from train.dataset.check import duplicate_groups
 from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
@@ -54,22 +55,25 @@ def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress
     """
     tf_keras.utils.set_random_seed(recipe.seed)
     chosen = dataset.select(recipe.data.where)
-    split = split_patients(
-        chosen.films,
-        validation=recipe.data.validation,
-        calibration=recipe.data.calibration,
-        seed=recipe.seed,
-    )
     if (folder / "run.json").exists():
         run = load_run(folder)
-        found = (run.recipe, run.dataset_sha256, run.split_sha256)
-        if found != (recipe, dataset.sha256, split_sha256(split)):
+        if (run.recipe, run.dataset_sha256) != (recipe, dataset.sha256):
             raise RunError(
                 "this folder holds a run of another recipe or dataset",
                 "Choose another --out, or give the recipe that the run was started with",
                 str(folder),
             )
+        # The run keeps the split it was started with, also where a later version would split
+        # otherwise.
+        if split_sha256(run.split()) != run.split_sha256:
+            raise RunError(
+                "split.csv was changed since the run was started",
+                "Restore it, or train in another folder",
+                str(folder),
+            )
     else:
+        groups = duplicate_groups(chosen, folder / "cache", progress)
+        split = split_patients(chosen.films, groups, recipe.data, recipe.seed)
         run = create_run(folder, recipe, dataset, split)
     task = progress.add_task("decode films", total=len(chosen.films))
     cache = build_cache(

@@ -17,7 +17,7 @@ from edge_runtime.errors import DatasetError, RadiographError
 from edge_runtime.preprocess import InputSpec, quantize_input, to_network_pixels
 from edge_runtime.radiograph import read_radiograph
 from tests.conftest import Trained
-from train.config import AugmentConfig
+from train.config import AugmentConfig, DataConfig
 from train.dataset.cache import build_cache
 from train.dataset.pipeline import (
     FilmSet,
@@ -28,6 +28,8 @@ from train.dataset.pipeline import (
 )
 from train.dataset.schema import label_index, load_dataset
 from train.dataset.split import PARTS, split_patients, split_sha256
+
+SHARES = DataConfig(validation=0.2, calibration=0.3)
 
 
 @pytest.fixture
@@ -115,16 +117,18 @@ def test_no_patient_is_on_two_sides(films: list[tuple[int, str]], seed: int) -> 
     frame = pd.DataFrame(films, columns=["patient_id", "label"])
     frame["patient_id"] = "P" + frame["patient_id"].astype(str)
     frame["image_id"], frame["centre"] = [str(k) for k in range(len(frame))], 1
-    split = split_patients(frame, validation=0.2, calibration=0.3, seed=seed)
+    groups = frame["patient_id"]
+    split = split_patients(frame, groups, SHARES, seed)
     assert (split.groupby("patient_id")["part"].nunique() == 1).all()
     assert set(split["part"]) == set(PARTS)
-    again = split_patients(frame, validation=0.2, calibration=0.3, seed=seed)
+    again = split_patients(frame, groups, SHARES, seed)
     assert split_sha256(split) == split_sha256(again)
 
 
 def test_a_class_that_cannot_be_in_every_part_is_an_error(folder: Path) -> None:
     with pytest.raises(DatasetError, match="part has no film labelled"):
-        split_patients(load_dataset(folder).films, validation=0.2, calibration=0.2, seed=0)
+        films = load_dataset(folder).films
+        split_patients(films, films["patient_id"], SHARES, seed=0)
 
 
 def test_training_and_device_see_the_same_bits(trained: Trained, tmp_path: Path) -> None:
@@ -223,3 +227,64 @@ def test_groups_are_the_values_of_columns_and_blank_is_one() -> None:
     assert groups[2] == groups[3]
     with pytest.raises(DatasetError, match="no column is called vendor"):
         group_index(films, ("vendor",))
+
+
+def clinic(count: int = 240) -> pd.DataFrame:
+    """Films of two centres, two a patient; every twelfth patient was seen in both."""
+    number = np.arange(count)
+    patient = number // 2
+    return pd.DataFrame(
+        {
+            "image_id": [f"F{k}" for k in number],
+            "patient_id": [f"P{k}" for k in patient],
+            "centre": np.where((patient % 12 == 0) & (number % 2 == 1), 2, 1 + (patient % 3 == 1)),
+            "label": [LABELS[k % 3] for k in patient],
+        }
+    )
+
+
+def test_held_out_films_are_the_test_and_their_patients_are_nowhere_else() -> None:
+    films = clinic()
+    config = DataConfig(validation=0.2, calibration=0.3, hold_out="centre == 2")
+    part = split_patients(films, films["patient_id"], config, seed=0)["part"]
+    assert ((part == "test") == (films["centre"] == 2)).all()
+    seen = films.assign(part=part).groupby("patient_id")["part"].agg(set)
+    assert all(parts == {"test"} or "test" not in parts or parts == {"test", "left_out"}
+               for parts in seen)  # fmt: skip
+    assert (part == "left_out").sum() > 0
+    with pytest.raises(DatasetError, match="no film satisfies 'centre == 9'"):
+        wrong = DataConfig(hold_out="centre == 9")
+        split_patients(films, films["patient_id"], wrong, seed=0)
+
+
+def test_folds_share_out_all_films_once_and_alike_for_every_seed() -> None:
+    films = clinic()
+    tests = []
+    for fold in range(4):
+        config = DataConfig(validation=0.2, calibration=0.3, folds=4, fold=fold)
+        split, other = (
+            split_patients(films, films["patient_id"], config, seed=seed) for seed in (0, 1)
+        )
+        assert (split.groupby("patient_id")["part"].nunique() == 1).all()
+        assert ((split["part"] == "test") == (other["part"] == "test")).all()
+        assert not split["part"].equals(other["part"]), "seeds share out the rest otherwise"
+        assert set(films["label"][split["part"] == "test"]) == set(LABELS)
+        tests.append((split["part"] == "test").to_numpy())
+    assert (np.sum(tests, axis=0) == 1).all()
+    sizes = [test.sum() for test in tests]
+    assert max(sizes) - min(sizes) <= 0.2 * len(films)
+
+
+def test_copies_stay_together() -> None:
+    films = clinic()
+    joined = films["patient_id"].replace({"P5": "P4", "P9": "P4"})
+    for seed in range(6):
+        split = split_patients(films, joined, SHARES, seed=seed)
+        assert (split.groupby(joined)["part"].nunique() == 1).all()
+
+
+def test_a_fold_beside_a_condition_is_refused() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        DataConfig(folds=3, hold_out="centre == 2")
+    with pytest.raises(ValueError, match="a fold below folds"):
+        DataConfig(folds=3, fold=3)

@@ -62,22 +62,8 @@ class Dataset:
         """
         if not where:
             return self
-        try:
-            kept = self.films.query(where)
-        except Exception as error:
-            # pandas raises whatever the expression makes it raise (syntax, names, types).
-            raise DatasetError(
-                f"the condition {where!r} is not understood ({type(error).__name__}: {error})",
-                f"Use columns of radiographs.csv: {', '.join(map(str, self.films.columns))}",
-                self.card.name,
-            ) from None
-        if kept.empty:
-            raise DatasetError(
-                f"no film satisfies {where!r}",
-                "Check the values in radiographs.csv",
-                self.card.name,
-            )
-        return Dataset(self.root, self.card, kept.reset_index(drop=True), self.sha256)
+        kept = self.films[matching(self.films, where)].reset_index(drop=True)
+        return Dataset(self.root, self.card, kept, self.sha256)
 
     def image_path(self, row: pd.Series) -> Path:
         """Return where a film lies; the file may be absent."""
@@ -114,6 +100,27 @@ class Dataset:
                 path.name,
             )
         return np.where(mask > 127, 255, 0).astype(np.uint8)
+
+
+def matching(films: pd.DataFrame, where: str) -> npt.NDArray[np.bool_]:
+    """Return which films satisfy a condition on the columns, (n,), at least one of them.
+
+    Raises
+    ------
+    DatasetError
+        The condition is not understood, or holds for none.
+    """
+    try:
+        kept = films.query(where).index
+    except Exception as error:
+        # pandas raises whatever the expression makes it raise (syntax, names, types).
+        raise DatasetError(
+            f"the condition {where!r} is not understood ({type(error).__name__}: {error})",
+            f"Use columns of radiographs.csv: {', '.join(map(str, films.columns))}",
+        ) from None
+    if kept.empty:
+        raise DatasetError(f"no film satisfies {where!r}", "Check the values in radiographs.csv")
+    return films.index.isin(kept)
 
 
 def load_dataset(root: Path) -> Dataset:

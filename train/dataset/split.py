@@ -1,4 +1,4 @@
-"""Split films into training, validation and calibration so that no patient is on two sides."""
+"""Split films so that no patient, and no copy of a film, is on two sides."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import hashlib
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from edge_runtime.errors import DatasetError
-from train.dataset.schema import label_index
+from train.config import DataConfig
+from train.dataset.schema import label_index, matching
 
-Part = Literal["train", "validation", "calibration"]
+Part = Literal["train", "validation", "calibration", "test", "left_out"]
+# What every split has; `test` and `left_out` are there where films were held out.
 PARTS: tuple[Part, ...] = ("train", "validation", "calibration")
 
 
 def split_patients(
-    films: pd.DataFrame, *, validation: float, calibration: float, seed: int
+    films: pd.DataFrame, groups: pd.Series, config: DataConfig, seed: int
 ) -> pd.DataFrame:
-    """Assign every film to a part, by patient, stratified by the patient's worst label and centre.
+    """Assign every film to a part, by group, stratified by the group's worst label and centre.
 
     Parameters
     ----------
-    validation, calibration
-        Shares of the patients, 0..1. Validation chooses the model; calibration is kept for the
-        temperature and the operating points of the exported file.
+    films
+        Rows of radiographs.csv.
+    groups
+        What must stay together, in the order of ``films``: see
+        :func:`train.dataset.check.duplicate_groups`.
+    config
+        ``validation`` and ``calibration`` are shares of the groups. Films that satisfy ``hold_out``
+        are the test part; where it is a fold, fold ``fold`` of ``folds`` is. The other films of
+        their groups are left out.
 
     Returns
     -------
@@ -34,25 +43,28 @@ def split_patients(
     Raises
     ------
     DatasetError
-        Too few patients of a class to have one of them in each part.
+        Too few groups of a class to have one of them in each part, or a condition that is not
+        understood or holds for none or all.
     """
-    worst = pd.Series(label_index(films)).groupby(films["patient_id"].to_numpy()).max()
-    centre = films.groupby("patient_id")["centre"].first().astype(str)
-    strata = pd.DataFrame({"label": worst, "centre": centre})
-    part_of: dict[str, Part] = {}
     generator = np.random.default_rng(seed)
-    for _, patients in strata.groupby(["label", "centre"], sort=True):
-        shuffled = generator.permutation(np.sort(patients.index.to_numpy(str)))
-        # Boundaries are rounded on the running share, so that small strata do not all lose the
-        # same part.
-        cuts = np.floor(np.cumsum([validation, calibration]) * len(shuffled) + generator.random())
-        cuts = np.minimum(cuts.astype(int), len(shuffled))
-        for rank, patient in enumerate(shuffled):
-            part_of[str(patient)] = (
-                "validation" if rank < cuts[0] else "calibration" if rank < cuts[1] else "train"
-            )
+    names = groups.to_numpy(str)
+    strata = _strata(films, names)
+    if config.hold_out:
+        held_out = matching(films, config.hold_out)
+    elif config.folds:
+        # Folds are the same for every seed: seeds then differ in training, not in the test.
+        fold_of = _folds(strata, config.folds)
+        held_out = np.array([fold_of[name] == config.fold for name in names])
+    else:
+        held_out = np.zeros(len(films), bool)
+    closed = set(names[held_out])
+    part_of = _deal(strata.drop(index=sorted(closed)), config, generator)
+    parts = [
+        "test" if held else part_of.get(name, "left_out")
+        for held, name in zip(held_out, names, strict=True)
+    ]
     split = films[["image_id", "patient_id"]].copy()
-    split["part"] = films["patient_id"].map(part_of)
+    split["part"] = parts
     _require_classes(split, films)
     return split
 
@@ -60,6 +72,41 @@ def split_patients(
 def split_sha256(split: pd.DataFrame) -> str:
     """Return the hash that names a split."""
     return hashlib.sha256(split.to_csv(index=False).encode()).hexdigest()
+
+
+def _strata(films: pd.DataFrame, names: npt.NDArray[np.str_]) -> pd.DataFrame:
+    worst = pd.Series(label_index(films)).groupby(names).max()
+    centre = films["centre"].astype(str).groupby(names).first()
+    return pd.DataFrame({"label": worst, "centre": centre})
+
+
+def _folds(strata: pd.DataFrame, folds: int) -> dict[str, int]:
+    generator = np.random.default_rng(folds)
+    fold_of: dict[str, int] = {}
+    for _, groups in strata.groupby(["label", "centre"], sort=True):
+        shuffled = generator.permutation(np.sort(groups.index.to_numpy(str)))
+        # Each stratum starts at another fold, so that small ones do not all miss the same.
+        start = int(generator.integers(folds))
+        fold_of |= {str(name): (start + rank) % folds for rank, name in enumerate(shuffled)}
+    return fold_of
+
+
+def _deal(
+    strata: pd.DataFrame, config: DataConfig, generator: np.random.Generator
+) -> dict[str, Part]:
+    part_of: dict[str, Part] = {}
+    for _, groups in strata.groupby(["label", "centre"], sort=True):
+        shuffled = generator.permutation(np.sort(groups.index.to_numpy(str)))
+        # Boundaries are rounded on the running share, so that small strata do not all lose the
+        # same part.
+        shares = np.cumsum([config.validation, config.calibration])
+        cuts = np.floor(shares * len(shuffled) + generator.random())
+        cuts = np.minimum(cuts.astype(int), len(shuffled))
+        for rank, name in enumerate(shuffled):
+            part_of[str(name)] = (
+                "validation" if rank < cuts[0] else "calibration" if rank < cuts[1] else "train"
+            )
+    return part_of
 
 
 def _require_classes(split: pd.DataFrame, films: pd.DataFrame) -> None:

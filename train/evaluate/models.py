@@ -16,7 +16,7 @@ from edge_runtime.preprocess import InputSpec, to_network_pixels
 from edge_runtime.quality import check_quality
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.screener import Screener
-from train.calibration import fit_mask_threshold, operating_point
+from train.calibration import fit_mask_threshold, operating_points
 from train.evaluate.store import Answer
 from train.fusion import fit_fusion, fused_probabilities
 from train.run import Run, load_run
@@ -193,18 +193,8 @@ class FloatModel:
         labels, rows = films.labels[known], films.rows[known]
         fusion = fit_fusion(outputs, labels)
         probabilities = fused_probabilities(outputs, fusion)
-        wanted = run.recipe.export
-        malignant, tumour = labels == LABELS.index("malignant"), labels > 0
-        points = (
-            operating_point(
-                "malignant", "malignant", "urgent_review", wanted.malignant_sensitivity,
-                probabilities, malignant,
-            ),
-            operating_point(
-                "tumour", "tumour", "routine_review", wanted.tumour_sensitivity,
-                probabilities, tumour,
-            ),
-        )  # fmt: skip
+        points = operating_points(probabilities, labels, run.recipe.export)
+        tumour = labels > 0
         lesion = decision.mask_probability(outputs["mask"][tumour, :, :, 0])
         threshold = fit_mask_threshold(lesion, np.asarray(films.cache.masks[rows[tumour]]))
         patients = dataset.films["patient_id"].iloc[rows].nunique()
