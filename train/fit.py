@@ -7,8 +7,9 @@ films in the same order; see :class:`_Phase`.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,8 @@ from train.run import Run, create_run, load_run
 
 PREDICTION_BATCH = 64
 _CLIP_NORM = 5.0
+# Enough to see whether the pipeline or the network is slow; prefetched ones are there at once.
+_PIPELINE_STEPS = 8
 Loss = Callable[[Outputs, Batch], tf.Tensor]
 
 
@@ -148,6 +151,15 @@ class _Phase:
     # schedule need no choice. Quantization only has to do no harm, and these films show harm.
     keep: Literal["last", "best"]
     weights: Path
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What an epoch was: mean loss, and films a second in training and of the pipeline alone."""
+
+    loss: float
+    films_per_second: float
+    pipeline_films_per_second: float
 
 
 class _Trainer:
@@ -271,45 +283,54 @@ class _Trainer:
         step = _train_step(phase, optimizers, average)
         task = self.progress.add_task(phase.name, total=phase.epochs, completed=int(epoch))
         while int(epoch) < phase.epochs:
-            loss = self._epoch(phase, int(epoch), step, task)
+            trained = self._epoch(phase, int(epoch), step, task)
             epoch.assign_add(1)
             with average.in_place():
-                auc = self._validate(phase, int(epoch), best, loss)
+                auc = self._validate(phase, int(epoch), best, trained)
             manager.save(checkpoint_number=int(epoch))
             self.progress.update(
                 task,
                 completed=int(epoch),
-                description=f"{phase.name}: loss {loss:.3f}, validation AUC {auc:.3f}",
+                description=f"{phase.name}: loss {trained.loss:.3f}, validation AUC {auc:.3f}, "
+                f"{trained.films_per_second:.0f} films/s "
+                f"(pipeline alone {trained.pipeline_films_per_second:.0f})",
             )
         self.run = self.run.mark_done(phase.name)
 
     def _epoch(
         self, phase: _Phase, epoch: int, step: Callable[[Batch], tf.Tensor], task: TaskID
-    ) -> float:
+    ) -> _Trained:
         batches = training_batches(
             self.films, self.recipe.augment, batch=phase.batch, seed=self.recipe.seed, epoch=epoch
         )
         steps, losses = len(batches), []
-        for number, batch in enumerate(batches, start=1):
+        pipeline_rate = _films_per_second(batches.take(_PIPELINE_STEPS + 1), lambda _: None)
+
+        def train(batch: Batch) -> None:
             losses.append(float(step(batch)))
-            self.progress.update(task, completed=epoch + number / steps)
+            self.progress.update(task, completed=epoch + len(losses) / steps)
+
+        rate = _films_per_second(batches, train)
         if not np.isfinite(losses).all():
             raise RunError(
                 f"the loss of phase {phase.name} is no number any more (epoch {epoch + 1})",
                 "Lower the learning rate of this phase in the recipe",
                 str(self.run.folder),
             )
-        return float(np.mean(losses))
+        return _Trained(float(np.mean(losses)), rate, pipeline_rate)
 
-    def _validate(self, phase: _Phase, epoch: int, best: tf.Variable, loss: float | None) -> float:
+    def _validate(
+        self, phase: _Phase, epoch: int, best: tf.Variable, trained: _Trained | None
+    ) -> float:
         """Write down the macro AUC after an epoch, and keep the weights if they are wanted."""
         auc = fused_auc(predict(phase.model, self.validation), self.validation.labels)
         with self.logs.as_default():
             tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
-            if loss is not None:
-                tf.summary.scalar(f"{phase.name}/loss", loss, step=epoch)
+            for name, value in asdict(trained).items() if trained else ():
+                tf.summary.scalar(f"{phase.name}/{name}", value, step=epoch)
         self.logs.flush()
-        line = {"phase": phase.name, "epoch": epoch, "loss": loss, "validation_auc_macro": auc}
+        figures = asdict(trained) if trained else {"loss": None}
+        line = {"phase": phase.name, "epoch": epoch, "validation_auc_macro": auc, **figures}
         with (self.run.folder / "history.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         if phase.keep == "last" or auc > float(best):
@@ -346,6 +367,18 @@ def _build(recipe: Recipe, weights: str) -> tf_keras.Model:
         mask_channels=recipe.model.mask_channels,
         weights=source,
     )
+
+
+def _films_per_second(batches: tf.data.Dataset, use: Callable[[Batch], None]) -> float:
+    """Go through ``batches`` and return the rate behind the first, which pays for the start."""
+    films, start = 0, time.perf_counter()
+    for number, batch in enumerate(batches):
+        use(batch)
+        if number == 0:
+            start = time.perf_counter()
+        else:
+            films += int(batch["label"].shape[0])
+    return films / max(time.perf_counter() - start, 1e-9)
 
 
 def _train_only_heads(model: tf_keras.Model) -> None:

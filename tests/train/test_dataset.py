@@ -197,6 +197,9 @@ def test_a_run_records_its_data(trained: Trained) -> None:
     document = json.loads((trained.run / "run.json").read_text())
     assert document["card"]["licence"] == "CC0-1.0"
     assert document["done"] == ["warmup", "float", "qat"]
+    history = [json.loads(line) for line in (trained.run / "history.jsonl").open()]
+    assert all(line["films_per_second"] > 0 for line in history if line["epoch"] > 0)
+    assert all(line["pipeline_films_per_second"] > 0 for line in history if line["epoch"] > 0)
     split = pd.read_csv(trained.run / "split.csv")
     assert (split.groupby("patient_id")["part"].nunique() == 1).all()
 
