@@ -21,6 +21,8 @@ from edge_runtime.preprocess import InputSpec
 RECIPES = Path(__file__).parent / "recipes"
 Backbone = Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2"]
 
+Precision = Literal["float32", "mixed_bfloat16"]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -109,6 +111,9 @@ class FloatConfig(_Section):
     learning_rate: float = Field(3e-4, gt=0, description="of the backbone: peak of the schedule")
     head_learning_rate: float = Field(2e-3, gt=0, description="of the heads, which start at random")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's decoupled weight decay")
+    precision: Precision = Field(
+        "float32", description="arithmetic of this phase; bfloat16 is faster where hardware has it"
+    )
     average: float = Field(
         0.99, ge=0, lt=1, description="decay of the moving average of weights, 0 for none"
     )

@@ -22,7 +22,7 @@ from rich.progress import Progress, TaskID
 
 from edge_runtime.errors import RunError
 from train.average import WeightAverage
-from train.config import Recipe
+from train.config import Precision, Recipe
 from train.dataset.cache import FilmCache, build_cache
 from train.dataset.check import duplicate_groups
 from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
@@ -179,7 +179,7 @@ class _Trainer:
             return supervised_loss(outputs, batch, weights, recipe.loss)
 
         if "float" not in self.run.done:
-            model = _build(recipe, recipe.model.weights)
+            model = _build(recipe, recipe.model.weights, recipe.float_.precision)
             warm = self.run.folder / "weights" / "warmup.weights.h5"
             if recipe.float_.warmup_epochs:
                 _train_only_heads(model)
@@ -355,7 +355,7 @@ class _Trainer:
         return optimizer
 
 
-def _build(recipe: Recipe, weights: str) -> tf_keras.Model:
+def _build(recipe: Recipe, weights: str, precision: Precision = "float32") -> tf_keras.Model:
     source: Literal["imagenet", "none"] | Path
     source = weights if weights in ("imagenet", "none") else Path(weights)  # type: ignore[assignment]
     return build_model(
@@ -366,6 +366,7 @@ def _build(recipe: Recipe, weights: str) -> tf_keras.Model:
         dropout=recipe.model.dropout,
         mask_channels=recipe.model.mask_channels,
         weights=source,
+        precision=precision,
     )
 
 

@@ -10,8 +10,10 @@ import pytest
 from tests.conftest import ROOT, must, osteoedge
 from train.cross_validation import FoldScore, spread
 
+# In mixed precision, so that this is trained with as well.
 QUICK = ("--recipe", ROOT / "tests/data/resume.toml", "--set", "float.epochs=1", "--set",
-         "float.warmup_epochs=0", "--set", "qat.epochs=0")  # fmt: skip
+         "float.warmup_epochs=0", "--set", "qat.epochs=0",
+         "--set", "float.precision=mixed_bfloat16")  # fmt: skip
 
 
 def test_every_fold_is_a_run_and_a_finished_one_is_not_repeated(

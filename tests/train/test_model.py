@@ -98,3 +98,19 @@ def test_what_cannot_be_built_is_refused(
 def test_missing_weights_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.pth"):
         build_model("efficientnet_lite0", 64, 64, weights=tmp_path / "absent.pth")
+
+
+def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(tmp_path: Path) -> None:
+    size = {"alpha": 0.35, "weights": "none"}
+    mixed = build_model("mobilenet_v2", 64, 64, precision="mixed_bfloat16", **size)
+    assert mixed.get_layer("Conv1").compute_dtype == "bfloat16"
+    assert all(variable.dtype == "float32" for variable in mixed.trainable_variables)
+    film = np.random.default_rng(0).normal(0, 0.5, (2, 64, 64, 1)).astype(np.float32)
+    coarse = mixed(film)
+    assert {output.dtype.name for output in coarse.values()} == {"float32"}
+    mixed.save_weights(tmp_path / "mixed.weights.h5")
+    exact = build_model("mobilenet_v2", 64, 64, **size)
+    exact.load_weights(tmp_path / "mixed.weights.h5")
+    assert exact.get_layer("Conv1").compute_dtype == "float32", "the policy was only lent"
+    fine = exact(film)["cam"].numpy()
+    assert np.abs(coarse["cam"].numpy() - fine).max() < 0.1 * np.abs(fine).max() + 0.02

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from edge_runtime.errors import ConfigError
+from train.config import Precision
 from train.model.backbones import (
     EFFICIENTNET_LITE,
     Features,
@@ -41,6 +42,7 @@ def build_model(
     dropout: float = 0.2,
     mask_channels: int = 48,
     weights: Literal["imagenet", "none"] | Path = "imagenet",
+    precision: Precision = "float32",
 ) -> tf_keras.Model:
     """Build the float network.
 
@@ -59,6 +61,9 @@ def build_model(
     weights
         ``imagenet``: the published weights; ``none``: random; a path: the published weights from
         that file, see :func:`train.model.weights.load_imagenet`.
+    precision
+        ``mixed_bfloat16``: weights in float32, layers in bfloat16, outputs in float32. Its weights
+        load into a float32 network; quantization needs one.
 
     Returns
     -------
@@ -80,6 +85,22 @@ def build_model(
             f"the network's input is {height} x {width} pixels",
             "Choose a height and a width that are multiples of 32",
         )
+    before = tf_keras.mixed_precision.global_policy()
+    tf_keras.mixed_precision.set_global_policy(precision)
+    try:
+        model = _assemble(backbone, height, width, alpha, dropout, mask_channels)
+    finally:
+        tf_keras.mixed_precision.set_global_policy(before)
+    if weights != "none":
+        load_imagenet(
+            model, backbone, path=None if weights == "imagenet" else Path(weights), alpha=alpha
+        )
+    return model
+
+
+def _assemble(
+    backbone: str, height: int, width: int, alpha: float, dropout: float, mask_channels: int
+) -> tf_keras.Model:
     film = tf_keras.Input((height, width, 1), name="film")
     if backbone in EFFICIENTNET_LITE and alpha == 1.0:
         features = efficientnet_lite(film, backbone)
@@ -92,16 +113,16 @@ def build_model(
         )
     # Dropping a whole channel of the map is dropping one of the pooled features.
     kept = tf_keras.layers.SpatialDropout2D(dropout, name="head_dropout")(features[32])
-    cam = tf_keras.layers.Conv2D(len(CLASSES), 1, name="cam")(kept)
+    # Outputs and losses are float32, also where the layers before compute in less.
+    cam = tf_keras.layers.Conv2D(len(CLASSES), 1, dtype="float32", name="cam")(kept)
     mask = tf_keras.layers.Conv2D(
-        1, 1, bias_initializer=tf_keras.initializers.Constant(_MASK_PRIOR), name="mask"
+        1,
+        1,
+        bias_initializer=tf_keras.initializers.Constant(_MASK_PRIOR),
+        dtype="float32",
+        name="mask",
     )(_decode(features, mask_channels))
-    model = tf_keras.Model(film, {"cam": cam, "mask": mask}, name="osteoedge")
-    if weights != "none":
-        load_imagenet(
-            model, backbone, path=None if weights == "imagenet" else Path(weights), alpha=alpha
-        )
-    return model
+    return tf_keras.Model(film, {"cam": cam, "mask": mask}, name="osteoedge")
 
 
 def logits_from_cam(cam: tf.Tensor) -> tf.Tensor:
