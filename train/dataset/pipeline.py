@@ -118,7 +118,8 @@ def group_index(films: pd.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.i
         )
     if not columns:
         return None
-    return films.groupby(list(columns), dropna=False).ngroup().to_numpy(np.int64)
+    groups = films.groupby(list(columns), dropna=False).ngroup()
+    return np.asarray(groups, np.int64)
 
 
 def evaluation_batches(films: FilmSet, *, batch: int) -> tf.data.Dataset:
