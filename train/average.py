@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 
@@ -28,10 +30,10 @@ class WeightAverage(tf.Module):  # type: ignore[misc]
     def __init__(self, model: tf_keras.Model, decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self.steps = tf.Variable(0.0, trainable=False)
+        self.steps = _of_replica(0.0)
         # A quantization-aware model also holds counters, which have no average.
         self.weights = [weight for weight in model.variables if weight.dtype.is_floating]
-        self.average = [tf.Variable(weight, trainable=False) for weight in self.weights]
+        self.average = [_of_replica(weight.numpy()) for weight in self.weights]
 
     def update(self) -> None:
         """Take in the weights after a step; to be called in its ``tf.function``."""
@@ -46,8 +48,22 @@ class WeightAverage(tf.Module):  # type: ignore[misc]
         before = [weight.numpy() for weight in self.weights]
         try:
             for weight, average in zip(self.weights, self.average, strict=True):
-                weight.assign(average)
+                weight.assign(average.numpy())
             yield
         finally:
             for weight, value in zip(self.weights, before, strict=True):
                 weight.assign(value)
+
+
+def _of_replica(value: float | npt.NDArray[np.float32]) -> tf.Variable:
+    """Return a variable that each replica updates on its own; their mean is read and saved.
+
+    BatchNormalization statistics differ between replicas until they are read. The average of means
+    is the mean of averages, so nothing has to be sent in a step.
+    """
+    return tf.Variable(
+        value,
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.MEAN,
+    )

@@ -105,7 +105,7 @@ class LossConfig(_Section):
 class FloatConfig(_Section):
     """The float phases: heads alone, then everything."""
 
-    batch: int = Field(32, ge=2, description="films per step")
+    batch: int = Field(32, ge=2, description="films per step, on all devices together")
     warmup_epochs: int = Field(1, ge=0, description="epochs with the backbone frozen")
     epochs: int = Field(12, ge=1, description="epochs of fine-tuning")
     learning_rate: float = Field(3e-4, gt=0, description="of the backbone: peak of the schedule")
@@ -125,7 +125,7 @@ class QatConfig(_Section):
     calibration_batches: int = Field(
         20, ge=1, description="batches that set the activation ranges before the first step"
     )
-    batch: int = Field(32, ge=2, description="films per step")
+    batch: int = Field(32, ge=2, description="films per step, on all devices together")
     epochs: int = Field(2, ge=0, description="epochs; 0 keeps the calibrated float weights")
     learning_rate: float = Field(2e-5, gt=0, description="peak of the cosine schedule")
     distillation: float = Field(

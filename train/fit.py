@@ -1,15 +1,17 @@
 """Train a run: heads, everything in float, then quantization-aware with the float model as teacher.
 
 Every epoch ends in a checkpoint. A run that was killed goes on at the epoch it was in, with the
-films in the same order; see :class:`_Phase`.
+films in the same order; see :class:`_Phase`. Several devices share each batch; of several workers
+only the chief writes into the run folder, see :mod:`train.distribute`.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -28,6 +30,17 @@ from train.dataset.check import duplicate_groups
 from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
+from train.distribute import (
+    barrier,
+    chief_first,
+    choose_strategy,
+    is_chief,
+    lost_workers_explained,
+    over_replicas,
+    shares,
+    to_replicas,
+    value_of_chief,
+)
 from train.fusion import fused_auc
 from train.model.heads import build_model, is_backbone_layer
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
@@ -42,7 +55,7 @@ Loss = Callable[[Outputs, Batch], tf.Tensor]
 
 
 def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress) -> Run:
-    """Train, or go on with a run that was stopped.
+    """Train, or go on with a run that was stopped, on all devices of :func:`choose_strategy`.
 
     Parameters
     ----------
@@ -54,10 +67,25 @@ def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress
     Raises
     ------
     RunError
-        The folder holds another run.
+        The folder holds another run, or another worker stopped.
+    ConfigError
+        ``TF_CONFIG`` is malformed, or there are more devices than films in a batch.
     """
+    strategy = choose_strategy()
     tf_keras.utils.set_random_seed(recipe.seed)
     chosen = dataset.select(recipe.data.where)
+    with lost_workers_explained(strategy, folder):
+        with chief_first(strategy):
+            run = _open_run(dataset, chosen, folder, recipe, progress)
+            cache = _open_cache(run, chosen, progress)
+        with strategy.scope():
+            return _Trainer(run, chosen, cache, progress).train()
+
+
+def _open_run(
+    dataset: Dataset, chosen: Dataset, folder: Path, recipe: Recipe, progress: Progress
+) -> Run:
+    """Start a run, or open one of the same recipe and dataset."""
     if (folder / "run.json").exists():
         run = load_run(folder)
         if (run.recipe, run.dataset_sha256) != (recipe, dataset.sha256):
@@ -74,19 +102,22 @@ def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress
                 "Restore it, or train in another folder",
                 str(folder),
             )
-    else:
-        groups = duplicate_groups(chosen, folder / "cache", progress)
-        split = split_patients(chosen.films, groups, recipe.data, recipe.seed)
-        run = create_run(folder, recipe, dataset, split)
+        return run
+    groups = duplicate_groups(chosen, folder / "cache", progress)
+    split = split_patients(chosen.films, groups, recipe.data, recipe.seed)
+    return create_run(folder, recipe, dataset, split)
+
+
+def _open_cache(run: Run, chosen: Dataset, progress: Progress) -> FilmCache:
     task = progress.add_task("decode films", total=len(chosen.films))
     cache = build_cache(
         chosen,
-        recipe.input,
-        folder / "cache",
+        run.recipe.input,
+        run.folder / "cache",
         lambda done, total: progress.update(task, completed=done, total=total),
     )
     progress.update(task, completed=len(chosen.films))
-    return _Trainer(run, chosen, cache, progress).train()
+    return cache
 
 
 def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSet:
@@ -155,7 +186,10 @@ class _Phase:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What an epoch was: mean loss, and films a second in training and of the pipeline alone."""
+    """What an epoch was: mean loss, and films a second in training and of the pipeline alone.
+
+    Films are counted on the machine that writes it down.
+    """
 
     loss: float
     films_per_second: float
@@ -169,7 +203,12 @@ class _Trainer:
         self.progress = progress
         self.films = film_set(run, dataset, cache, "train")
         self.validation = film_set(run, dataset, cache, "validation")
-        self.logs = tf.summary.create_file_writer(str(run.folder / "tensorboard"))
+        self.strategy = tf.distribute.get_strategy()
+        # Variables are read on all workers at once, so all go through the motions of writing.
+        self.scratch = None if is_chief(self.strategy) else tempfile.TemporaryDirectory()
+        self.out = Path(self.scratch.name) if self.scratch else run.folder
+        (self.out / "weights").mkdir(exist_ok=True)
+        self.logs = tf.summary.create_file_writer(str(self.out / "tensorboard"))
 
     def train(self) -> Run:
         recipe = self.recipe
@@ -272,42 +311,60 @@ class _Trainer:
             tf.train.Checkpoint(
                 model=phase.model, average=average, optimizers=optimizers, epoch=epoch, best=best
             ),
-            str(self.run.folder / "checkpoints" / phase.name),
+            str(self.out / "checkpoints" / phase.name),
             max_to_keep=1,
         )
-        if manager.latest_checkpoint:
-            manager.checkpoint.restore(manager.latest_checkpoint).expect_partial()
+        latest = tf.train.latest_checkpoint(self.run.folder / "checkpoints" / phase.name)
+        # The chief's first epoch must not end before the last worker has looked.
+        barrier(self.strategy)
+        if latest:
+            manager.checkpoint.restore(latest).expect_partial()
         else:
             # The state before the first step is a candidate too: QAT may have nothing to add.
             self._validate(phase, 0, best, None)
-        step = _train_step(phase, optimizers, average)
-        task = self.progress.add_task(phase.name, total=phase.epochs, completed=int(epoch))
-        while int(epoch) < phase.epochs:
-            trained = self._epoch(phase, int(epoch), step, task)
+        step = _train_step(phase, optimizers, average, self.strategy)
+        task = self.progress.add_task(phase.name, total=phase.epochs, completed=int(epoch.numpy()))
+        while int(epoch.numpy()) < phase.epochs:
+            trained = self._epoch(phase, int(epoch.numpy()), step, task)
             epoch.assign_add(1)
             with average.in_place():
-                auc = self._validate(phase, int(epoch), best, trained)
-            manager.save(checkpoint_number=int(epoch))
+                auc = self._validate(phase, int(epoch.numpy()), best, trained)
+            manager.save(checkpoint_number=int(epoch.numpy()))
             self.progress.update(
                 task,
-                completed=int(epoch),
+                completed=int(epoch.numpy()),
                 description=f"{phase.name}: loss {trained.loss:.3f}, validation AUC {auc:.3f}, "
                 f"{trained.films_per_second:.0f} films/s "
                 f"(pipeline alone {trained.pipeline_films_per_second:.0f})",
             )
-        self.run = self.run.mark_done(phase.name)
+        with chief_first(self.strategy):
+            # Behind the chief, the others find it done.
+            self.run = load_run(self.run.folder)
+            if phase.name not in self.run.done:
+                self.run = self.run.mark_done(phase.name)
 
     def _epoch(
         self, phase: _Phase, epoch: int, step: Callable[[Batch], tf.Tensor], task: TaskID
     ) -> _Trained:
-        batches = training_batches(
-            self.films, self.recipe.augment, batch=phase.batch, seed=self.recipe.seed, epoch=epoch
+        # One batch for each device of this machine at every step.
+        batches = tf.data.Dataset.zip(
+            tuple(
+                training_batches(
+                    self.films,
+                    self.recipe.augment,
+                    batch=phase.batch,
+                    seed=self.recipe.seed,
+                    epoch=epoch,
+                    share=share,
+                )
+                for share in shares(self.strategy)
+            )
         )
         steps, losses = len(batches), []
         pipeline_rate = _films_per_second(batches.take(_PIPELINE_STEPS + 1), lambda _: None)
 
-        def train(batch: Batch) -> None:
-            losses.append(float(step(batch)))
+        def train(own: tuple[Batch, ...]) -> None:
+            losses.append(float(step(to_replicas(self.strategy, own))))
             self.progress.update(task, completed=epoch + len(losses) / steps)
 
         rate = _films_per_second(batches, train)
@@ -323,7 +380,8 @@ class _Trainer:
         self, phase: _Phase, epoch: int, best: tf.Variable, trained: _Trained | None
     ) -> float:
         """Write down the macro AUC after an epoch, and keep the weights if they are wanted."""
-        auc = fused_auc(predict(phase.model, self.validation), self.validation.labels)
+        own = fused_auc(predict(phase.model, self.validation), self.validation.labels)
+        auc = value_of_chief(self.strategy, own)
         with self.logs.as_default():
             tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
             for name, value in asdict(trained).items() if trained else ():
@@ -331,13 +389,13 @@ class _Trainer:
         self.logs.flush()
         figures = asdict(trained) if trained else {"loss": None}
         line = {"phase": phase.name, "epoch": epoch, "validation_auc_macro": auc, **figures}
-        with (self.run.folder / "history.jsonl").open("a") as stream:
+        with (self.out / "history.jsonl").open("a") as stream:
             stream.write(json.dumps(line) + "\n")
-        if phase.keep == "last" or auc > float(best):
+        if phase.keep == "last" or auc > float(best.numpy()):
             best.assign(auc)
-            temporary = phase.weights.with_name(f"part.{phase.weights.name}")
+            temporary = self.out / "weights" / f"part.{phase.weights.name}"
             phase.model.save_weights(temporary)
-            temporary.replace(phase.weights)
+            temporary.replace(temporary.with_name(phase.weights.name))
         return auc
 
     def _optimizer(
@@ -370,15 +428,17 @@ def _build(recipe: Recipe, weights: str, precision: Precision = "float32") -> tf
     )
 
 
-def _films_per_second(batches: tf.data.Dataset, use: Callable[[Batch], None]) -> float:
+def _films_per_second(
+    batches: tf.data.Dataset, use: Callable[[tuple[Batch, ...]], None]
+) -> float:
     """Go through ``batches`` and return the rate behind the first, which pays for the start."""
     films, start = 0, time.perf_counter()
-    for number, batch in enumerate(batches):
-        use(batch)
+    for number, own in enumerate(batches):
+        use(own)
         if number == 0:
             start = time.perf_counter()
         else:
-            films += int(batch["label"].shape[0])
+            films += sum(int(batch["label"].shape[0]) for batch in own)
     return films / max(time.perf_counter() - start, 1e-9)
 
 
@@ -395,20 +455,31 @@ def _variables(model: tf_keras.Model, *, backbone: bool) -> list[tf.Variable]:
 
 
 def _train_step(
-    phase: _Phase, optimizers: list[tf_keras.optimizers.Optimizer], average: WeightAverage
+    phase: _Phase,
+    optimizers: list[tf_keras.optimizers.Optimizer],
+    average: WeightAverage,
+    strategy: tf.distribute.Strategy,
 ) -> Callable[[Batch], tf.Tensor]:
     groups = [variables for variables, _ in phase.groups]
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(batch: Batch) -> tf.Tensor:
+    def on_replica(batch: Batch) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = phase.loss(phase.model(batch["film"], training=True), batch)
         variables = [variable for group in groups for variable in group]
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), _CLIP_NORM)
+        # Summed before they are clipped: the norm is that of the whole batch.
+        gradients = over_replicas(tape.gradient(loss, variables))
+        gradients, _ = tf.clip_by_global_norm(gradients, _CLIP_NORM)
         remaining = iter(zip(gradients, variables, strict=True))
         for optimizer, group in zip(optimizers, groups, strict=True):
-            optimizer.apply_gradients(list(islice(remaining, len(group))))
+            optimizer.apply_gradients(
+                list(islice(remaining, len(group))), skip_gradients_aggregation=True
+            )
         average.update()
         return loss
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(batch: Batch) -> tf.Tensor:
+        # The loss of a replica is its summand of the whole batch's.
+        return strategy.reduce("SUM", strategy.run(on_replica, args=(batch,)), axis=None)
 
     return step  # type: ignore[no-any-return]

@@ -1,4 +1,9 @@
-"""What training minimises. Unknown labels and unknown masks count for nothing."""
+"""What training minimises. Unknown labels and unknown masks count for nothing.
+
+On several devices each sees its share of a batch. A loss is then this device's summand of the mean
+over the whole batch: how many films are known is counted on all of them. So the sum over devices,
+and its gradient, is what one device would find.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import tensorflow as tf
 
 from edge_runtime.bundle import LABELS
 from train.config import LossConfig
+from train.distribute import over_replicas
 from train.model.heads import logits_from_cam
 
 Batch = dict[str, tf.Tensor]
@@ -86,8 +92,11 @@ def distillation_loss(outputs: Outputs, teacher: Outputs, mask_weight: float) ->
     target = tf.nn.softmax(logits_from_cam(teacher["cam"]))
     classes = tf.nn.softmax_cross_entropy_with_logits(target, logits_from_cam(outputs["cam"]))
     masks = tf.nn.sigmoid_cross_entropy_with_logits(tf.sigmoid(teacher["mask"]), outputs["mask"])
-    return tf.reduce_mean(classes) + mask_weight * tf.reduce_mean(masks)
+    films = tf.cast(tf.shape(classes)[0], tf.float32)
+    share = films / over_replicas(films)
+    return share * (tf.reduce_mean(classes) + mask_weight * tf.reduce_mean(masks))
 
 
 def _mean(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+    total = over_replicas(tf.reduce_sum(weights))
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), total)

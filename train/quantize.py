@@ -193,8 +193,17 @@ class _KernelQuantizer(LastValueQuantizer):  # type: ignore[misc]
         self.channel_axis = channel_axis
 
     def build(self, tensor_shape: tf.TensorShape, name: str, layer: tf_keras.layers.Layer) -> Any:
-        channels = tensor_shape[: self.channel_axis + 1]
-        return self._add_range_weights(layer, name, per_axis=True, tensor_shape=channels)
+        def end(suffix: str, initial: float) -> tf.Variable:
+            return layer.add_weight(
+                f"{name}_{suffix}",
+                shape=(tensor_shape[self.channel_axis],),
+                initializer=tf_keras.initializers.Constant(initial),
+                trainable=False,
+                # Every device holds the same kernel, so all find the same range.
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+
+        return {"min_var": end("min", -6.0), "max_var": end("max", 6.0)}
 
     def __call__(
         self, inputs: tf.Tensor, training: bool, weights: dict[str, tf.Variable]

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
-from edge_runtime.errors import DatasetError
+from edge_runtime.errors import ConfigError, DatasetError
 from edge_runtime.preprocess import InputSpec
 from train.config import AugmentConfig
 from train.dataset.augment import augment
 from train.dataset.cache import FilmCache
+from train.distribute import WHOLE, Share
 
 # The mask head has one cell for 4 x 4 input pixels.
 MASK_STRIDE = 4
@@ -48,16 +49,39 @@ class FilmSet:
 
 
 def training_batches(
-    films: FilmSet, config: AugmentConfig, *, batch: int, seed: int, epoch: int
+    films: FilmSet,
+    config: AugmentConfig,
+    *,
+    batch: int,
+    seed: int,
+    epoch: int,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Return one epoch of augmented batches, in an order that (seed, epoch) fixes.
+
+    Parameters
+    ----------
+    batch
+        Films per step, on all devices together.
+    share
+        The part of each batch that is returned, for one of several devices.
 
     Yields
     ------
     dict
         `film` (n, h, w, 1) normalised float32; `label` (n,) int32, -1 unknown; `mask`
         (n, h/4, w/4, 1) float32 coverage 0..1; `mask_known` (n,) float32 0 or 1.
+
+    Raises
+    ------
+    ConfigError
+        There are more devices than films in a batch.
     """
+    if share.count > min(batch, len(films)):
+        raise ConfigError(
+            f"{share.count} devices cannot share a batch of {min(batch, len(films))} films",
+            "Raise float.batch and qat.batch, or train on fewer devices",
+        )
     groups = np.zeros(len(films), np.int64) if films.groups is None else films.groups
     order = balanced_order(groups, seed=seed, epoch=epoch)
     # A last batch of one or two films would disturb the BatchNorm statistics.
@@ -66,8 +90,11 @@ def training_batches(
     dataset = dataset.batch(batch, drop_remainder=drop).enumerate()
 
     def load(number: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        pixels, masks, labels, known = _gather(films, rows)
-        batch_seed = tf.stack([tf.cast(number, tf.int32), seed * 100_003 + epoch])
+        count = tf.shape(rows)[0]
+        first, last = (count * (share.index + end) // share.count for end in (0, 1))
+        pixels, masks, labels, known = _gather(films, rows[first:last])
+        draw = tf.cast(number, tf.int32) * share.count + share.index
+        batch_seed = tf.stack([draw, seed * 100_003 + epoch])
         pixels, masks = augment(pixels, masks, config, batch_seed)
         return _batch(pixels, masks, labels, known, films.spec)
 
