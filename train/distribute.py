@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +181,21 @@ def to_replicas(strategy: tf.distribute.Strategy, values: Iterable[Any]) -> Any:
     """Return one value for each replica of this machine, in the order of :func:`shares`."""
     remaining = iter(values)
     return strategy.experimental_distribute_values_from_function(lambda _: next(remaining))
+
+
+@contextmanager
+def constant_statistics() -> Iterator[None]:
+    """Create BatchNormalization statistics like weights, for a network that does not move them.
+
+    Otherwise each device has its own, and all workers must meet for every look at one.
+    """
+
+    def create(next_creator: Callable[..., tf.Variable], **arguments: Any) -> tf.Variable:
+        arguments["synchronization"] = tf.VariableSynchronization.AUTO
+        return next_creator(**arguments)
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def over_replicas(values: Any) -> Any:

@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -34,6 +34,7 @@ from train.distribute import (
     barrier,
     chief_first,
     choose_strategy,
+    constant_statistics,
     is_chief,
     lost_workers_explained,
     over_replicas,
@@ -262,9 +263,10 @@ class _Trainer:
     def _quantize(self, supervised: Loss) -> None:
         """Calibrate activation ranges on training films, then fine-tune towards the teacher."""
         recipe = self.recipe
-        teacher = float_model(self.run)
-        # Before the teacher is frozen: what is trainable decides what a weights file holds.
-        student = quantize_aware(teacher, recipe.input)
+        with constant_statistics():
+            teacher = float_model(self.run)
+            # Before the teacher is frozen: what is trainable decides what a weights file holds.
+            student = quantize_aware(teacher, recipe.input)
         teacher.trainable = False
         freeze_batch_norm(student)
         calibrate_ranges(student, self._calibration_films())
@@ -428,9 +430,7 @@ def _build(recipe: Recipe, weights: str, precision: Precision = "float32") -> tf
     )
 
 
-def _films_per_second(
-    batches: tf.data.Dataset, use: Callable[[tuple[Batch, ...]], None]
-) -> float:
+def _films_per_second(batches: tf.data.Dataset, use: Callable[[tuple[Batch, ...]], None]) -> float:
     """Go through ``batches`` and return the rate behind the first, which pays for the start."""
     films, start = 0, time.perf_counter()
     for number, own in enumerate(batches):

@@ -1,0 +1,199 @@
+"""Several devices take the step that one would; several workers write one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_runtime.errors import ConfigError
+from tests.conftest import must, osteoedge
+from train.distribute import choose_strategy
+
+RECIPE = """
+[data]
+validation = 0.2
+calibration = 0.25
+
+[input]
+height = 64
+width = 64
+
+[model]
+backbone = "mobilenet_v2"
+alpha = 0.35
+weights = "none"
+mask_channels = 8
+
+[float]
+batch = 8
+warmup_epochs = 0
+epochs = 1
+
+[qat]
+batch = 8
+epochs = 1
+calibration_batches = 1
+"""
+
+# Two devices, a network whose films do not meet (no BatchNormalization), uneven labels.
+STEPS = """
+import sys
+
+import train
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from train.average import WeightAverage
+from train.config import LossConfig
+from train.distribute import shares, to_replicas
+from train.fit import _Phase, _train_step
+from train.objectives import distillation_loss, supervised_loss
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+rng = np.random.default_rng(0)
+batches = [
+    {
+        "film": rng.normal(size=(7, 32, 32, 1)).astype("float32"),
+        # The first device knows few labels, the second most.
+        "label": np.array([-1, -1, 2, 0, 1, 2, 0], "int32"),
+        "mask": (rng.random((7, 8, 8, 1)) > 0.9).astype("float32"),
+        "mask_known": np.array([0, 0, 1, 1, 1, 1, 0], "float32"),
+    }
+    for _ in range(3)
+]
+
+
+def trained(strategy):
+    tf_keras.utils.set_random_seed(0)
+    with strategy.scope():
+        film = tf_keras.Input((32, 32, 1))
+        x = tf_keras.layers.Conv2D(8, 3, 4, "same", activation="relu6")(film)
+        cam = tf_keras.layers.Conv2D(3, 8, 8)(x)
+        model = tf_keras.Model(film, {"cam": cam, "mask": tf_keras.layers.Conv2D(1, 1)(x)})
+        config = LossConfig()
+        weights = tf.constant([0.5, 1.0, 1.5])
+
+        def loss(outputs, batch):
+            fixed = {name: tf.zeros_like(value) + 0.3 for name, value in outputs.items()}
+            return supervised_loss(outputs, batch, weights, config) + distillation_loss(
+                outputs, fixed, 2.0
+            )
+
+        optimizer = tf_keras.optimizers.AdamW(1e-2, weight_decay=1e-3)
+        optimizer.build(model.trainable_variables)
+        average = WeightAverage(model, 0.9)
+        phase = _Phase(
+            "steps", model, loss, 7, 1, ((model.trainable_variables, 1e-2),), 0.0, 0.9, "last", None
+        )
+        step = _train_step(phase, [optimizer], average, strategy)
+        losses = []
+        for batch in batches:
+            own = [
+                {
+                    name: tf.constant(value[7 * s.index // s.count : 7 * (s.index + 1) // s.count])
+                    for name, value in batch.items()
+                }
+                for s in shares(strategy)
+            ]
+            losses.append(float(step(to_replicas(strategy, own))))
+        with average.in_place():
+            averaged = model.get_weights()
+        return [np.array(losses), *model.get_weights(), *averaged]
+
+
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert two.num_replicas_in_sync == 2
+one = tf.distribute.get_strategy()
+for single, shared in zip(trained(one), trained(two), strict=True):
+    np.testing.assert_allclose(shared, single, atol=1e-5, rtol=1e-5)
+"""
+
+
+def test_two_devices_take_the_steps_of_one() -> None:
+    command = [sys.executable, "-c", STEPS]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def environment(workers: list[int], index: int) -> dict[str, str]:
+    cluster = {"worker": [f"localhost:{port}" for port in workers]}
+    task = {"type": "worker", "index": index}
+    return {**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
+
+
+def test_two_workers_train_one_run(tmp_path: Path) -> None:
+    films, run = tmp_path / "films", tmp_path / "run"
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    must(osteoedge("data", "phantom", films, "--count", 40, "--seed", 5))
+    ports = free_ports(2)
+    command = [sys.executable, "-m", "edge_runtime.cli", "train", str(films), "--out", str(run),
+               "--recipe", str(recipe)]  # fmt: skip
+    logs = [tmp_path / f"worker{index}.log" for index in (0, 1)]
+    workers = []
+    try:
+        for index, log in enumerate(logs):
+            with log.open("w") as stream:
+                workers.append(
+                    subprocess.Popen(
+                        command, env=environment(ports, index), stdout=stream, stderr=stream
+                    )
+                )
+        codes = [worker.wait(timeout=240) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert codes == [0, 0], "\n".join(log.read_text()[-3000:] for log in logs)
+
+    assert json.loads((run / "run.json").read_text())["done"] == ["float", "qat"]
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    epochs = [(line["phase"], line["epoch"]) for line in lines]
+    assert epochs == [("float", 0), ("float", 1), ("qat", 0), ("qat", 1)]
+
+    from train.fit import float_model, qat_model
+    from train.run import load_run
+
+    for model in (float_model(load_run(run)), qat_model(load_run(run))):
+        assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "localhost:1234",
+        "[]",
+        {"cluster": {"worker": ["a:1", "b:1"]}},
+        {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}},
+        {"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}},
+    ],
+)
+def test_a_malformed_tf_config_is_named(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = config if isinstance(config, str) else json.dumps(config)
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ConfigError, match="TF_CONFIG") as caught:
+        choose_strategy()
+    assert "another index on each machine" in caught.value.remedy
+    assert "\n" not in str(caught.value)
