@@ -14,6 +14,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.files import write_atomically
 from train.config import Recipe
 from train.dataset.schema import Dataset
+from train.distribute import is_cluster
 from train.evaluate.metrics import macro_auc
 from train.fit import film_set, float_model, predict, qat_model, train_run
 from train.fusion import fit_fusion, fused_probabilities
@@ -57,7 +58,7 @@ def cross_validate(
     Raises
     ------
     ConfigError
-        The recipe holds films out already, or there is one fold.
+        The recipe holds films out already, there is one fold, or ``TF_CONFIG`` names a cluster.
     RunError
         A folder holds another run.
     """
@@ -65,6 +66,11 @@ def cross_validate(
         raise ConfigError(
             "folds are held out one after the other: at least two, and nothing beside them",
             "Leave out --hold-out, and give --folds 2 or more",
+        )
+    if is_cluster():
+        raise ConfigError(
+            "folds are trained one after the other on one machine, and TF_CONFIG names a cluster",
+            "Unset TF_CONFIG, or train each fold by itself: --set data.folds=5 --set data.fold=0",
         )
     scores = []
     task = progress.add_task("cross-validation", total=folds * seeds)
