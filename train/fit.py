@@ -31,7 +31,6 @@ from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, tra
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
 from train.distribute import (
-    barrier,
     chief_first,
     choose_strategy,
     constant_statistics,
@@ -158,11 +157,15 @@ def qat_model(run: Run) -> tf_keras.Model:
 
 def predict(model: tf_keras.Model, films: FilmSet) -> dict[str, npt.NDArray[np.float32]]:
     """Return the outputs of a network for all films, in order: `cam` and `mask`, float32."""
-    outputs = [
-        model.predict_on_batch(batch["film"])
-        for batch in evaluation_batches(films, batch=PREDICTION_BATCH)
-    ]
-    return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
+    devices = model.distribute_strategy.num_replicas_in_sync
+    outputs = []
+    for batch in evaluation_batches(films, batch=PREDICTION_BATCH):
+        count = batch["film"].shape[0]
+        # A device without a film would fail: the first ones come again until all have the same.
+        shared = np.arange(-(-count // devices) * devices) % count
+        outputs.append(model.predict_on_batch(tf.gather(batch["film"], shared)))
+    joined = {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
+    return {head: values[: len(films)] for head, values in joined.items()}
 
 
 @dataclass(frozen=True)
@@ -316,9 +319,8 @@ class _Trainer:
             str(self.out / "checkpoints" / phase.name),
             max_to_keep=1,
         )
+        # No worker can be late for it: the chief's first epoch does not end without the others.
         latest = tf.train.latest_checkpoint(self.run.folder / "checkpoints" / phase.name)
-        # The chief's first epoch must not end before the last worker has looked.
-        barrier(self.strategy)
         if latest:
             manager.checkpoint.restore(latest).expect_partial()
         else:

@@ -43,85 +43,9 @@ epochs = 1
 calibration_batches = 1
 """
 
-# Two devices, a network whose films do not meet (no BatchNormalization), uneven labels.
-STEPS = """
-import sys
-
-import train
-import numpy as np
-import tensorflow as tf
-import tf_keras
-
-from train.average import WeightAverage
-from train.config import LossConfig
-from train.distribute import shares, to_replicas
-from train.fit import _Phase, _train_step
-from train.objectives import distillation_loss, supervised_loss
-
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
-rng = np.random.default_rng(0)
-batches = [
-    {
-        "film": rng.normal(size=(7, 32, 32, 1)).astype("float32"),
-        # The first device knows few labels, the second most.
-        "label": np.array([-1, -1, 2, 0, 1, 2, 0], "int32"),
-        "mask": (rng.random((7, 8, 8, 1)) > 0.9).astype("float32"),
-        "mask_known": np.array([0, 0, 1, 1, 1, 1, 0], "float32"),
-    }
-    for _ in range(3)
-]
-
-
-def trained(strategy):
-    tf_keras.utils.set_random_seed(0)
-    with strategy.scope():
-        film = tf_keras.Input((32, 32, 1))
-        x = tf_keras.layers.Conv2D(8, 3, 4, "same", activation="relu6")(film)
-        cam = tf_keras.layers.Conv2D(3, 8, 8)(x)
-        model = tf_keras.Model(film, {"cam": cam, "mask": tf_keras.layers.Conv2D(1, 1)(x)})
-        config = LossConfig()
-        weights = tf.constant([0.5, 1.0, 1.5])
-
-        def loss(outputs, batch):
-            fixed = {name: tf.zeros_like(value) + 0.3 for name, value in outputs.items()}
-            return supervised_loss(outputs, batch, weights, config) + distillation_loss(
-                outputs, fixed, 2.0
-            )
-
-        optimizer = tf_keras.optimizers.AdamW(1e-2, weight_decay=1e-3)
-        optimizer.build(model.trainable_variables)
-        average = WeightAverage(model, 0.9)
-        phase = _Phase(
-            "steps", model, loss, 7, 1, ((model.trainable_variables, 1e-2),), 0.0, 0.9, "last", None
-        )
-        step = _train_step(phase, [optimizer], average, strategy)
-        losses = []
-        for batch in batches:
-            own = [
-                {
-                    name: tf.constant(value[7 * s.index // s.count : 7 * (s.index + 1) // s.count])
-                    for name, value in batch.items()
-                }
-                for s in shares(strategy)
-            ]
-            losses.append(float(step(to_replicas(strategy, own))))
-        with average.in_place():
-            averaged = model.get_weights()
-        return [np.array(losses), *model.get_weights(), *averaged]
-
-
-two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert two.num_replicas_in_sync == 2
-one = tf.distribute.get_strategy()
-for single, shared in zip(trained(one), trained(two), strict=True):
-    np.testing.assert_allclose(shared, single, atol=1e-5, rtol=1e-5)
-"""
-
 
 def test_two_devices_take_the_steps_of_one() -> None:
-    command = [sys.executable, "-c", STEPS]
+    command = [sys.executable, "-m", "tests.train.two_devices"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
 
