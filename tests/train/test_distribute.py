@@ -85,7 +85,7 @@ def test_two_workers_train_one_run(tmp_path: Path) -> None:
                         command, env=environment(ports, index), stdout=stream, stderr=stream
                     )
                 )
-        codes = [worker.wait(timeout=240) for worker in workers]
+        codes = [worker.wait(timeout=600) for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
