@@ -6,8 +6,8 @@ is what the device does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,18 @@ FloatArray = npt.NDArray[np.float32]
 
 # A lesion smaller than this share of the network's input is a speck of the decoder.
 MIN_LESION_FRACTION = 0.0004
+
+
+class Evidence(NamedTuple):
+    """What the heads say of a film, or of several (...).
+
+    `classes` (..., 3): class logits. `lesion` (...): log odds of a lesion anywhere. `malignancy`
+    (...): log odds of malignant against benign subtypes, 0 without a head of subtypes.
+    """
+
+    classes: FloatArray
+    lesion: FloatArray
+    malignancy: FloatArray
 
 
 def logits_from_cam(cam: FloatArray) -> FloatArray:
@@ -42,20 +54,53 @@ def lesion_evidence(mask_logits: FloatArray) -> FloatArray:
     return np.asarray(np.log(odds) + peak[..., 0, 0], np.float32)
 
 
-def class_logits(
-    cam_logits: npt.NDArray[np.floating], evidence: npt.NDArray[np.floating], fusion: Fusion
-) -> npt.NDArray[np.float64]:
-    """Return calibrated class logits (..., 3), float64.
+def subtype_logits(subtype: FloatArray, mask_logits: FloatArray) -> FloatArray:
+    """Return logits of the subtypes (..., s): their map's mean where the mask head sees a lesion.
 
     Parameters
     ----------
-    cam_logits
-        (..., 3), of :func:`logits_from_cam`.
-    evidence
-        (...), of :func:`lesion_evidence`.
+    subtype
+        (..., rows, columns, s), activation map.
+    mask_logits
+        (..., k * rows, k * columns).
     """
-    weighed = fusion.cam * cam_logits.astype(np.float64)
-    return np.asarray(weighed + evidence[..., np.newaxis] * np.array(fusion.mask) + fusion.bias)
+    rows, columns = subtype.shape[-3:-1]
+    seen = mask_probability(mask_logits)
+    cells = seen.reshape(*seen.shape[:-2], rows, seen.shape[-2] // rows, columns, -1)
+    weights = cells.mean(axis=(-3, -1))
+    total = weights.sum(axis=(-2, -1))[..., np.newaxis]
+    return np.asarray((subtype * weights[..., np.newaxis]).sum(axis=(-3, -2)) / total, np.float32)
+
+
+def weigh(outputs: Mapping[str, FloatArray], malignant_subtypes: Sequence[int]) -> Evidence:
+    """Return the evidence of a network's real outputs.
+
+    Parameters
+    ----------
+    outputs
+        `cam` (..., rows, columns, 3), `mask` (..., k * rows, k * columns, 1) and, if any of its
+        channels is in ``malignant_subtypes``, `subtype` (..., rows, columns, s).
+    """
+    lesion = lesion_evidence(outputs["mask"][..., 0])
+    malignancy = np.zeros_like(lesion)
+    if malignant_subtypes:
+        logits = subtype_logits(outputs["subtype"], outputs["mask"][..., 0])
+        malignant = np.isin(np.arange(logits.shape[-1]), malignant_subtypes)
+        malignancy = np.asarray(
+            np.logaddexp.reduce(logits[..., malignant], axis=-1)
+            - np.logaddexp.reduce(logits[..., ~malignant], axis=-1),
+            np.float32,
+        )
+    return Evidence(logits_from_cam(outputs["cam"]), lesion, malignancy)
+
+
+def class_logits(evidence: Evidence, fusion: Fusion) -> npt.NDArray[np.float64]:
+    """Return calibrated class logits (..., 3), float64."""
+    lesion = evidence.lesion[..., np.newaxis] * np.array(fusion.mask)
+    contrast = fusion.subtype * np.array([0.0, -0.5, 0.5])
+    malignancy = evidence.malignancy[..., np.newaxis] * contrast
+    weighed = fusion.cam * evidence.classes.astype(np.float64)
+    return np.asarray(weighed + lesion + malignancy + fusion.bias)
 
 
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -93,6 +93,10 @@ class Screening(BaseModel):
     reasons: tuple[str, ...]
     probabilities: dict[str, float] | None
     tumour_probability: float | None
+    subtype_probabilities: dict[str, float] | None = Field(
+        description="which tumour it may be; only on films that are flagged, uncalibrated"
+    )
+    region_probabilities: dict[str, float] | None = Field(description="uncalibrated")
     prediction_set: tuple[str, ...] | None
     operating_points: tuple[OperatingPoint, ...]
     lesions: tuple[Lesion, ...]
@@ -165,13 +169,14 @@ class Screener:
         outputs = self._model.run(tensor)
         invoked = time.perf_counter()
 
-        real = {head: t.dequantize(outputs[head])[0] for head, t in manifest.model.outputs.items()}
+        real: dict[str, npt.NDArray[np.float32]] = {
+            head: tensor.dequantize(outputs[head])[0]
+            for head, tensor in manifest.model.outputs.items()
+        }
         mask_logits = real["mask"][:, :, 0]
         probabilities = decision.softmax(
             decision.class_logits(
-                decision.logits_from_cam(real["cam"]),
-                decision.lesion_evidence(mask_logits),
-                calibration.fusion,
+                decision.weigh(real, calibration.fusion.malignant_subtypes), calibration.fusion
             )
         )
         findings = check_quality(pixels, placement)
@@ -183,6 +188,11 @@ class Screener:
         if verdict in {"not_flagged", "unable"}:
             # A box on a film that is not flagged would say two things at once.
             mask = np.zeros_like(mask)
+        subtypes = regions = None
+        if "subtype" in real and verdict in {"urgent_review", "routine_review"}:
+            subtypes = decision.softmax(decision.subtype_logits(real["subtype"], mask_logits))
+        if "region" in real:
+            regions = decision.softmax(decision.logits_from_cam(real["region"]))
         marked = decision.lesions(mask, lesion_probability, placement, spec)
         finished = time.perf_counter()
         timings = {
@@ -202,10 +212,10 @@ class Screener:
             ),
             decision=verdict,
             reasons=reasons,
-            probabilities={
-                label: round(float(p), 6) for label, p in zip(LABELS, probabilities, strict=True)
-            },
+            probabilities=_named(LABELS, probabilities),
             tumour_probability=round(float(decision.score(probabilities, "tumour")), 6),
+            subtype_probabilities=_named(manifest.subtypes, subtypes),
+            region_probabilities=_named(manifest.regions, regions),
             prediction_set=decision.prediction_set(probabilities, calibration.conformal_quantiles),
             operating_points=calibration.operating_points,
             lesions=tuple(
@@ -256,6 +266,14 @@ class Screener:
                         "Do not serve with it; choose another delegate or another runtime version",
                         self.bundle.file,
                     )
+
+
+def _named(
+    names: tuple[str, ...], probabilities: npt.NDArray[np.float64] | None
+) -> dict[str, float] | None:
+    if probabilities is None:
+        return None
+    return {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
 
 
 def _context(radiograph: Radiograph) -> Context:

@@ -6,6 +6,7 @@ neither trained the network nor chose it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,7 @@ def calibrate(
     labels: npt.NDArray[np.int32],
     masks: npt.NDArray[np.uint8],
     patients: int,
+    malignant_subtypes: Sequence[int],
     config: ExportConfig,
 ) -> Calibration:
     """Fit everything that the manifest's calibration holds.
@@ -89,7 +91,7 @@ def calibrate(
         (n, height, width), lesion coverage 0..255 at the network's size.
     """
     real = outputs.real()
-    fusion = fit_fusion(real, labels)
+    fusion = fit_fusion(real, labels, malignant_subtypes)
     probabilities = fused_probabilities(real, fusion)
     lesion = decision.mask_probability(real["mask"][..., 0])
     tumour = labels > 0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from typing import get_args
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
 
-from edge_runtime.bundle import ModelSpec, TensorSpec
+from edge_runtime.bundle import Head, ModelSpec, TensorSpec
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec
 
 # What an int8 graph may hold: int8 values, int32 biases and shapes, int64 indices of some ops.
 _INTEGER = (np.int8, np.int32, np.int64)
+_HEADS = ", ".join(get_args(Head))
 
 
 def to_int8(model: tf_keras.Model, spec: InputSpec) -> bytes:
@@ -66,16 +68,16 @@ def describe(model: bytes, backbone: str, sha256: str) -> ModelSpec:
     heads = {
         head: _tensor(details, outputs) for head, details in runner.get_output_details().items()
     }
-    if set(heads) != {"cam", "mask"} or len(outputs) != len(heads):
+    if not {"cam", "mask"} <= set(heads) <= set(get_args(Head)) or len(outputs) != len(heads):
         raise GateError(
             f"the converted model has the outputs {', '.join(sorted(heads))}",
-            "One output tensor per head is needed: cam and mask",
+            f"One output tensor per head is needed: cam, mask, and no others than {_HEADS}",
         )
     return ModelSpec(
         sha256=sha256,
         backbone=backbone,
         input=_tensor(inputs[0], inputs),
-        outputs={"cam": heads["cam"], "mask": heads["mask"]},
+        outputs=heads,
     )
 
 

@@ -78,9 +78,9 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
     levels = require_levels(outputs, recipe.export.min_levels)
 
     say("compare with Keras")
-    auc = {"int8": fused_auc(outputs.real(), labels)}
+    auc = {"int8": fused_auc(outputs.real(), labels, films.malignant_subtypes)}
     for name, network in (("float", float_model(run)), ("qat", quantized)):
-        auc[name] = fused_auc(predict(network, films), films.labels)
+        auc[name] = fused_auc(predict(network, films), films.labels, films.malignant_subtypes)
     if auc["float"] - auc["int8"] > recipe.export.max_auc_drop:
         raise GateError(
             f"int8 has macro AUC {auc['int8']:.4f} on {len(labels)} calibration films, "
@@ -92,7 +92,12 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
     say("fit fusion and operating points")
     patients = dataset.films["patient_id"].iloc[rows].nunique()
     calibration = calibrate(
-        outputs, labels, np.asarray(films.cache.masks[rows]), patients, recipe.export
+        outputs,
+        labels,
+        np.asarray(films.cache.masks[rows]),
+        patients,
+        films.malignant_subtypes,
+        recipe.export,
     )
 
     say("draw and record the golden vectors")
@@ -101,6 +106,8 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
         name=out.stem,
         version=f"{spec.sha256[:12]}",
         purpose="demo" if run.card.synthetic else "research",
+        subtypes=run.vocabulary.subtypes,
+        regions=run.vocabulary.regions,
         input_spec=recipe.input,
         input_spec_sha256=recipe.input.sha256(),
         model=spec,

@@ -61,6 +61,9 @@ class ModelConfig(_Section):
     alpha: float = Field(1.0, description="width of mobilenet_v2 (0.35, 0.5, 0.75, 1.0)")
     weights: str = Field("imagenet", description="'imagenet', 'none', or a weights file")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of features dropped before cam")
+    heads: tuple[Literal["subtype", "region", "embedding"], ...] = Field(
+        (), description="heads beside cam and mask; subtype and region need columns of that name"
+    )
     mask_channels: int = Field(48, ge=8, le=256, description="width of the mask decoder")
 
 
@@ -99,6 +102,8 @@ class LossConfig(_Section):
     mask_weight: float = Field(
         20.0, ge=0, description="weight of the mask loss, a mean over cells of which 1 % are lesion"
     )
+    subtype_weight: float = Field(0.3, ge=0, description="weight of the head of subtypes")
+    region_weight: float = Field(0.1, ge=0, description="weight of the head of regions")
     dice_share: float = Field(0.1, ge=0, le=1, description="Dice share of the mask loss, rest BCE")
 
 

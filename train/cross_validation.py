@@ -111,7 +111,8 @@ def _score(run: Run) -> FoldScore:
     known = test.labels >= 0
 
     def auc(model: tf_keras.Model) -> float:
-        fusion = fit_fusion(predict(model, calibration), calibration.labels)
+        outputs = predict(model, calibration)
+        fusion = fit_fusion(outputs, calibration.labels, calibration.malignant_subtypes)
         probabilities = fused_probabilities(predict(model, test), fusion)
         return macro_auc(test.labels[known], probabilities[known])
 

@@ -20,6 +20,7 @@ import tensorflow as tf
 import tf_keras
 from rich.progress import Progress, TaskID
 
+from edge_runtime.bundle import LABELS
 from edge_runtime.errors import RunError
 from train.average import WeightAverage
 from train.config import Precision, Recipe
@@ -28,6 +29,7 @@ from train.dataset.check import duplicate_groups
 from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
 from train.dataset.schema import Dataset, label_index
 from train.dataset.split import Part, split_patients, split_sha256
+from train.dataset.vocabulary import find_vocabulary
 from train.fusion import fused_auc
 from train.model.heads import build_model, is_backbone_layer
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
@@ -77,7 +79,9 @@ def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress
     else:
         groups = duplicate_groups(chosen, folder / "cache", progress)
         split = split_patients(chosen.films, groups, recipe.data, recipe.seed)
-        run = create_run(folder, recipe, dataset, split)
+        trained = chosen.films[(split["part"] == "train").to_numpy()]
+        vocabulary = find_vocabulary(trained, recipe.model.heads)
+        run = create_run(folder, recipe, dataset, split, vocabulary)
     task = progress.add_task("decode films", total=len(chosen.films))
     cache = build_cache(
         chosen,
@@ -94,12 +98,20 @@ def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSe
     rows = np.flatnonzero((run.split()["part"] == part).to_numpy())
     films = dataset.films.iloc[rows]
     groups = group_index(films, run.recipe.data.balance)
-    return FilmSet(cache, rows, label_index(films), run.recipe.input, groups)
+    return FilmSet(
+        cache,
+        rows,
+        label_index(films),
+        run.recipe.input,
+        groups,
+        heads=run.vocabulary.codes(films),
+        malignant_subtypes=run.vocabulary.malignant,
+    )
 
 
 def float_model(run: Run) -> tf_keras.Model:
     """Return the run's float network."""
-    model = _build(run.recipe, weights="none")
+    model = _build(run, weights="none")
     model.load_weights(run.float_weights)
     return model
 
@@ -118,7 +130,7 @@ def qat_model(run: Run) -> tf_keras.Model:
             "Go on with 'osteoedge train DATASET --out RUN', same recipe",
             str(run.folder),
         )
-    model = quantize_aware(_build(run.recipe, weights="none"), run.recipe.input)
+    model = quantize_aware(_build(run, weights="none"), run.recipe.input)
     freeze_batch_norm(model)
     model.load_weights(run.qat_weights)
     return model
@@ -173,13 +185,23 @@ class _Trainer:
 
     def train(self) -> Run:
         recipe = self.recipe
-        weights = tf.constant(class_weights(self.films.labels, recipe.loss))
+        words = self.run.vocabulary
+        heads = {
+            "label": (self.films.labels, len(LABELS)),
+            "subtype": (self.films.heads.get("subtype"), len(words.subtypes)),
+            "region": (self.films.heads.get("region"), len(words.regions)),
+        }
+        weights = {
+            head: tf.constant(class_weights(labels, recipe.loss, classes))
+            for head, (labels, classes) in heads.items()
+            if labels is not None
+        }
 
         def supervised(outputs: Outputs, batch: Batch) -> tf.Tensor:
             return supervised_loss(outputs, batch, weights, recipe.loss)
 
         if "float" not in self.run.done:
-            model = _build(recipe, recipe.model.weights, recipe.float_.precision)
+            model = _build(self.run, recipe.model.weights, recipe.float_.precision)
             warm = self.run.folder / "weights" / "warmup.weights.h5"
             if recipe.float_.warmup_epochs:
                 _train_only_heads(model)
@@ -323,7 +345,8 @@ class _Trainer:
         self, phase: _Phase, epoch: int, best: tf.Variable, trained: _Trained | None
     ) -> float:
         """Write down the macro AUC after an epoch, and keep the weights if they are wanted."""
-        auc = fused_auc(predict(phase.model, self.validation), self.validation.labels)
+        films = self.validation
+        auc = fused_auc(predict(phase.model, films), films.labels, films.malignant_subtypes)
         with self.logs.as_default():
             tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
             for name, value in asdict(trained).items() if trained else ():
@@ -355,7 +378,8 @@ class _Trainer:
         return optimizer
 
 
-def _build(recipe: Recipe, weights: str, precision: Precision = "float32") -> tf_keras.Model:
+def _build(run: Run, weights: str, precision: Precision = "float32") -> tf_keras.Model:
+    recipe, words = run.recipe, run.vocabulary
     source: Literal["imagenet", "none"] | Path
     source = weights if weights in ("imagenet", "none") else Path(weights)  # type: ignore[assignment]
     return build_model(
@@ -365,6 +389,9 @@ def _build(recipe: Recipe, weights: str, precision: Precision = "float32") -> tf
         alpha=recipe.model.alpha,
         dropout=recipe.model.dropout,
         mask_channels=recipe.model.mask_channels,
+        subtypes=len(words.subtypes),
+        regions=len(words.regions),
+        embedding="embedding" in recipe.model.heads,
         weights=source,
         precision=precision,
     )

@@ -1,4 +1,4 @@
-"""Fit how the evidence of the heads is weighed: the last, five-parameter layer of the network.
+"""Fit how the evidence of the heads is weighed: the last layer, of five or six parameters.
 
 The class head learns what it can from whole films, which includes what betrays a hospital. The
 mask head learns where lesions are, cell by cell, and that holds elsewhere. Neither is trained
@@ -8,14 +8,14 @@ They meet here, on films that trained neither.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
 from edge_runtime.bundle import Fusion
-from edge_runtime.decision import class_logits, lesion_evidence, logits_from_cam, softmax
+from edge_runtime.decision import Evidence, class_logits, softmax, weigh
 from train.evaluate.metrics import macro_auc
 
 FloatArray = npt.NDArray[np.float32]
@@ -27,7 +27,11 @@ _MASK_WEIGHTS = (0.0, None)
 _RIDGE = 1e-3
 
 
-def fit_fusion(outputs: Mapping[str, FloatArray], labels: npt.NDArray[np.int32]) -> Fusion:
+def fit_fusion(
+    outputs: Mapping[str, FloatArray],
+    labels: npt.NDArray[np.int32],
+    malignant_subtypes: Sequence[int] = (),
+) -> Fusion:
     """Return the fusion of least negative log-likelihood: a multinomial logistic regression.
 
     Its weight of the class head is an inverse temperature (Guo et al., "On calibration of modern
@@ -36,45 +40,60 @@ def fit_fusion(outputs: Mapping[str, FloatArray], labels: npt.NDArray[np.int32])
     Parameters
     ----------
     outputs
-        Real outputs on n films: `cam` (n, rows, columns, 3) and `mask` (n, rows, columns, 1).
+        Real outputs on n films, see :func:`edge_runtime.decision.weigh`.
     labels
         (n,), 0..2, or -1 for films that count for nothing.
+    malignant_subtypes
+        Channels of the head of subtypes; empty where there is none to be weighed.
     """
     known = labels >= 0
-    classes = logits_from_cam(outputs["cam"][known]).astype(np.float64)
-    evidence = lesion_evidence(outputs["mask"][known, ..., 0]).astype(np.float64)
+    evidence = Evidence(*(part[known] for part in weigh(outputs, malignant_subtypes)))
     films, targets = np.arange(known.sum()), labels[known]
-    centre, spread = float(evidence.mean()), max(float(evidence.std()), 1e-6)
+    centre, spread = float(evidence.lesion.mean()), max(float(evidence.lesion.std()), 1e-6)
+    # Half of it goes to malignant and half is taken from benign.
+    unit = 2.0 / max(float(evidence.malignancy.std()), 1e-6)
 
     def fusion(parameters: npt.NDArray[np.float64]) -> Fusion:
-        cam, benign, malignant, benign_bias, malignant_bias = map(float, parameters)
+        cam, benign, malignant, benign_bias, malignant_bias, subtype = map(float, parameters)
         slopes = (0.0, benign / spread, malignant / spread)
         biases = (0.0, benign_bias, malignant_bias)
         bias = tuple(b - slope * centre for b, slope in zip(biases, slopes, strict=True))
-        return Fusion(cam=cam, mask=slopes, bias=(bias[0], bias[1], bias[2]))
+        return Fusion(
+            cam=cam,
+            mask=slopes,
+            bias=(bias[0], bias[1], bias[2]),
+            subtype=subtype * unit,
+            malignant_subtypes=tuple(malignant_subtypes),
+        )
 
     def loss(parameters: npt.NDArray[np.float64]) -> float:
-        probabilities = softmax(class_logits(classes, evidence, fusion(parameters)))
-        ridge = _RIDGE * float(np.square(parameters[1:3]).sum())
+        probabilities = softmax(class_logits(evidence, fusion(parameters)))
+        ridge = _RIDGE * float(np.square(parameters[[1, 2, 5]]).sum())
         return float(-np.log(np.maximum(probabilities[films, targets], 1e-12)).mean()) + ridge
 
-    bounds = [_CAM_WEIGHTS, _MASK_WEIGHTS, _MASK_WEIGHTS, (None, None), (None, None)]
-    return fusion(minimize(loss, [1.0, 0.1, 0.1, 0.0, 0.0], method="L-BFGS-B", bounds=bounds).x)
+    free = (None, None)
+    subtype = _MASK_WEIGHTS if malignant_subtypes else (0.0, 0.0)
+    bounds = [_CAM_WEIGHTS, _MASK_WEIGHTS, _MASK_WEIGHTS, free, free, subtype]
+    start = [1.0, 0.1, 0.1, 0.0, 0.0, 0.0]
+    return fusion(minimize(loss, start, method="L-BFGS-B", bounds=bounds).x)
 
 
 def fused_probabilities(
     outputs: Mapping[str, FloatArray], fusion: Fusion
 ) -> npt.NDArray[np.float64]:
     """Return class probabilities (n, 3) of real outputs, as the device computes them."""
-    logits = logits_from_cam(outputs["cam"])
-    return softmax(class_logits(logits, lesion_evidence(outputs["mask"][..., 0]), fusion))
+    return softmax(class_logits(weigh(outputs, fusion.malignant_subtypes), fusion))
 
 
-def fused_auc(outputs: Mapping[str, FloatArray], labels: npt.NDArray[np.int32]) -> float:
+def fused_auc(
+    outputs: Mapping[str, FloatArray],
+    labels: npt.NDArray[np.int32],
+    malignant_subtypes: Sequence[int] = (),
+) -> float:
     """Return the macro AUC over the films whose label is known, fused by a fit to these films.
 
-    Five parameters on hundreds of films: a little optimistic, and alike for all that are compared.
+    Few parameters on hundreds of films: a little optimistic, and alike for all that are compared.
     """
-    probabilities = fused_probabilities(outputs, fit_fusion(outputs, labels))
+    probabilities = fused_probabilities(outputs, fit_fusion(outputs, labels, malignant_subtypes))
     known = labels >= 0
     return macro_auc(labels[known], probabilities[known])

@@ -27,6 +27,7 @@ from train.config import Recipe
 from train.dataset.cache import FilmCache, build_cache
 from train.dataset.schema import Dataset, DatasetCard, load_dataset
 from train.dataset.split import split_sha256
+from train.dataset.vocabulary import Vocabulary
 
 FORMAT = "osteoedge.run/1"
 SOFTWARE = ("osteoedge", "tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
@@ -42,6 +43,7 @@ class Run:
     dataset_root: Path
     dataset_sha256: str
     split_sha256: str
+    vocabulary: Vocabulary
     software: dict[str, str]
     done: tuple[str, ...]
 
@@ -95,13 +97,16 @@ class Run:
             "dataset_root": str(self.dataset_root),
             "dataset_sha256": self.dataset_sha256,
             "split_sha256": self.split_sha256,
+            "vocabulary": asdict(self.vocabulary),
             "software": self.software,
             "done": list(self.done),
         }
         write_atomically(self.folder / "run.json", (json.dumps(document, indent=2) + "\n").encode())
 
 
-def create_run(folder: Path, recipe: Recipe, dataset: Dataset, split: pd.DataFrame) -> Run:
+def create_run(
+    folder: Path, recipe: Recipe, dataset: Dataset, split: pd.DataFrame, vocabulary: Vocabulary
+) -> Run:
     """Start a run folder."""
     for name in ("weights", "checkpoints", "tensorboard"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -113,6 +118,7 @@ def create_run(folder: Path, recipe: Recipe, dataset: Dataset, split: pd.DataFra
         dataset_root=dataset.root.resolve(),
         dataset_sha256=dataset.sha256,
         split_sha256=split_sha256(split),
+        vocabulary=vocabulary,
         software={name: version(name) for name in SOFTWARE},
         done=(),
     )
@@ -137,6 +143,7 @@ def load_run(folder: Path) -> Run:
             recipe=Recipe.model_validate(document.pop("recipe")),
             card=DatasetCard(**document.pop("card")),
             dataset_root=Path(document.pop("dataset_root")),
+            vocabulary=Vocabulary(**{k: tuple(v) for k, v in document.pop("vocabulary").items()}),
             done=tuple(document.pop("done")),
             **document,
         )

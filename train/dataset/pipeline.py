@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ class FilmSet:
     groups
         (n,) number of the group that each film belongs to, 0..g-1: groups are seen equally often
         in training. None: films are.
+    heads
+        (n,) channel of each film by the name of a further head, -1 for unknown.
+    malignant_subtypes
+        Which channels of the head `subtype` are malignant.
     """
 
     cache: FilmCache
@@ -42,6 +46,8 @@ class FilmSet:
     labels: npt.NDArray[np.int32]
     spec: InputSpec
     groups: npt.NDArray[np.int64] | None = None
+    heads: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    malignant_subtypes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,7 +62,8 @@ def training_batches(
     ------
     dict
         `film` (n, h, w, 1) normalised float32; `label` (n,) int32, -1 unknown; `mask`
-        (n, h/4, w/4, 1) float32 coverage 0..1; `mask_known` (n,) float32 0 or 1.
+        (n, h/4, w/4, 1) float32 coverage 0..1; `mask_known` (n,) float32 0 or 1; and (n,) int32
+        for each of ``films.heads``.
     """
     groups = np.zeros(len(films), np.int64) if films.groups is None else films.groups
     order = balanced_order(groups, seed=seed, epoch=epoch)
@@ -69,7 +76,7 @@ def training_batches(
         pixels, masks, labels, known = _gather(films, rows)
         batch_seed = tf.stack([tf.cast(number, tf.int32), seed * 100_003 + epoch])
         pixels, masks = augment(pixels, masks, config, batch_seed)
-        return _batch(pixels, masks, labels, known, films.spec)
+        return _batch(pixels, masks, labels, known, films.spec) | _further(films, rows)
 
     return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
 
@@ -127,7 +134,7 @@ def evaluation_batches(films: FilmSet, *, batch: int) -> tf.data.Dataset:
     dataset = tf.data.Dataset.range(len(films)).batch(batch)
 
     def load(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _batch(*_gather(films, rows), films.spec)
+        return _batch(*_gather(films, rows), films.spec) | _further(films, rows)
 
     return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
@@ -160,6 +167,10 @@ def _gather(films: FilmSet, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.T
         labels,
         known,
     )
+
+
+def _further(films: FilmSet, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {head: tf.gather(channels, rows) for head, channels in films.heads.items()}
 
 
 def _batch(

@@ -178,7 +178,7 @@ class FloatModel:
     def _run(self, pixels: npt.NDArray[np.uint8]) -> dict[str, FloatArray]:
         film = self.spec.normalise(pixels)[np.newaxis, :, :, np.newaxis]
         outputs = self._network(film)
-        return {head: np.asarray(outputs[head].numpy()[0], np.float32) for head in ("cam", "mask")}
+        return {head: np.asarray(output.numpy()[0], np.float32) for head, output in outputs.items()}
 
     def _calibrate(
         self, run: Run, network: object
@@ -191,7 +191,7 @@ class FloatModel:
         known = films.labels >= 0
         outputs = {head: output[known] for head, output in outputs.items()}
         labels, rows = films.labels[known], films.rows[known]
-        fusion = fit_fusion(outputs, labels)
+        fusion = fit_fusion(outputs, labels, films.malignant_subtypes)
         probabilities = fused_probabilities(outputs, fusion)
         points = operating_points(probabilities, labels, run.recipe.export)
         tumour = labels > 0
