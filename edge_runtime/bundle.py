@@ -121,6 +121,9 @@ class Calibration(_Part):
 
     films: int
     patients: int
+    mirror: bool = Field(
+        description="whether each film is run mirrored, too, and the outputs are averaged"
+    )
     fusion: Fusion
     mask_threshold: float = Field(gt=0, lt=1, description="probability that counts as lesion")
     operating_points: tuple[OperatingPoint, ...]

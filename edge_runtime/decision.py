@@ -35,6 +35,19 @@ class Evidence(NamedTuple):
     malignancy: FloatArray
 
 
+def average_mirrored(
+    outputs: Mapping[str, FloatArray], mirrored: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """Return the mean of a film's outputs and of those of the film mirrored left to right.
+
+    Maps (..., rows, columns, channels). Errors that depend on the side average out.
+    """
+    return {
+        head: np.asarray((output + mirrored[head][..., ::-1, :]) / 2.0, np.float32)
+        for head, output in outputs.items()
+    }
+
+
 def logits_from_cam(cam: FloatArray) -> FloatArray:
     """Return class logits (..., 3) as the mean of class-activation maps (..., rows, columns, 3).
 

@@ -166,13 +166,12 @@ class Screener:
         pixels, placement = to_network_pixels(radiograph.display, spec)
         tensor = self.quantize(pixels)
         preprocessed = time.perf_counter()
-        outputs = self._model.run(tensor)
+        real = self._outputs(tensor)
+        if calibration.mirror:
+            mirrored = self._outputs(np.ascontiguousarray(tensor[:, :, ::-1]))
+            real = decision.average_mirrored(real, mirrored)
         invoked = time.perf_counter()
 
-        real: dict[str, npt.NDArray[np.float32]] = {
-            head: tensor.dequantize(outputs[head])[0]
-            for head, tensor in manifest.model.outputs.items()
-        }
         mask_logits = real["mask"][:, :, 0]
         probabilities = decision.softmax(
             decision.class_logits(
@@ -249,6 +248,12 @@ class Screener:
             mask=mask,
             mask_probability=lesion_probability,
         )
+
+    def _outputs(self, tensor: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[np.float32]]:
+        """Run the model and return what each head's numbers stand for, without the batch axis."""
+        stored = self._model.run(tensor)
+        heads = self.bundle.manifest.model.outputs
+        return {head: spec.dequantize(stored[head])[0] for head, spec in heads.items()}
 
     def _replay_golden_vectors(self) -> None:
         """Refuse a delegate that computes something else than the exporter's reference did."""

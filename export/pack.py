@@ -15,6 +15,7 @@ from edge_runtime.bundle import (
     Provenance,
     write_bundle,
 )
+from edge_runtime.decision import average_mirrored
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.errors import GateError
 from export.calibrate import calibrate, require_levels, run_films
@@ -74,13 +75,19 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
 
     say("run the int8 file on the calibration films")
     loaded = CpuDelegate().load(model, spec, threads=2)
-    outputs = run_films(loaded, spec, recipe.input, films.cache.pixels[rows])
+    pixels = films.cache.pixels[rows]
+    outputs = run_films(loaded, spec, recipe.input, pixels)
     levels = require_levels(outputs, recipe.export.min_levels)
+    real = outputs.real()
+    if recipe.export.mirror:
+        mirrored = run_films(loaded, spec, recipe.input, pixels[:, :, ::-1])
+        real = average_mirrored(real, mirrored.real())
 
     say("compare with Keras")
-    auc = {"int8": fused_auc(outputs.real(), labels, films.malignant_subtypes)}
+    auc = {"int8": fused_auc(real, labels, films.malignant_subtypes)}
     for name, network in (("float", float_model(run)), ("qat", quantized)):
-        auc[name] = fused_auc(predict(network, films), films.labels, films.malignant_subtypes)
+        answers = predict(network, films, mirror=recipe.export.mirror)
+        auc[name] = fused_auc(answers, films.labels, films.malignant_subtypes)
     if auc["float"] - auc["int8"] > recipe.export.max_auc_drop:
         raise GateError(
             f"int8 has macro AUC {auc['int8']:.4f} on {len(labels)} calibration films, "
@@ -92,7 +99,7 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
     say("fit fusion and operating points")
     patients = dataset.films["patient_id"].iloc[rows].nunique()
     calibration = calibrate(
-        outputs,
+        real,
         labels,
         np.asarray(films.cache.masks[rows]),
         patients,

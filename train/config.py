@@ -147,6 +147,12 @@ class ExportConfig(_Section):
     malignant_sensitivity: float = Field(
         0.80, gt=0, lt=1, description="aim of the urgent_review point"
     )
+    mirror: bool = Field(
+        True, description="run each film mirrored, too, and average: twice the time, fewer errors"
+    )
+    max_false_masks: float = Field(
+        0.10, gt=0, le=1, description="share of tumour-free films that may get a lesion mask"
+    )
     conformal_alpha: float = Field(0.10, gt=0, lt=1, description="miss rate of prediction sets")
     max_auc_drop: float = Field(
         0.01, ge=0, description="the export fails if int8 loses more macro AUC to Keras float"

@@ -111,9 +111,10 @@ def _score(run: Run) -> FoldScore:
     known = test.labels >= 0
 
     def auc(model: tf_keras.Model) -> float:
-        outputs = predict(model, calibration)
+        mirror = run.recipe.export.mirror
+        outputs = predict(model, calibration, mirror=mirror)
         fusion = fit_fusion(outputs, calibration.labels, calibration.malignant_subtypes)
-        probabilities = fused_probabilities(predict(model, test), fusion)
+        probabilities = fused_probabilities(predict(model, test, mirror=mirror), fusion)
         return macro_auc(test.labels[known], probabilities[known])
 
     return FoldScore(

@@ -21,6 +21,7 @@ import tf_keras
 from rich.progress import Progress, TaskID
 
 from edge_runtime.bundle import LABELS
+from edge_runtime.decision import average_mirrored
 from edge_runtime.errors import RunError
 from train.average import WeightAverage
 from train.config import Precision, Recipe
@@ -136,12 +137,20 @@ def qat_model(run: Run) -> tf_keras.Model:
     return model
 
 
-def predict(model: tf_keras.Model, films: FilmSet) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the outputs of a network for all films, in order: `cam` and `mask`, float32."""
-    outputs = [
-        model.predict_on_batch(batch["film"])
-        for batch in evaluation_batches(films, batch=PREDICTION_BATCH)
-    ]
+def predict(
+    model: tf_keras.Model, films: FilmSet, *, mirror: bool = False
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the outputs of a network for all films, in order: float32, by head.
+
+    ``mirror`` averages them with those of the films mirrored, as a device may do.
+    """
+    outputs = []
+    for batch in evaluation_batches(films, batch=PREDICTION_BATCH):
+        answers = model.predict_on_batch(batch["film"])
+        if mirror:
+            mirrored = model.predict_on_batch(batch["film"][:, :, ::-1])
+            answers = average_mirrored(answers, mirrored)
+        outputs.append(answers)
     return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
 
 

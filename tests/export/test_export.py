@@ -186,7 +186,19 @@ def test_mask_threshold_finds_the_level_of_the_lesion() -> None:
     probability = np.full((3, 24, 24), 0.15, np.float32)
     probability[:, 5:15, 5:15] = 0.42
     masks = (probability > 0.3).repeat(4, 1).repeat(4, 2).astype(np.uint8) * 255
-    assert 0.15 < fit_mask_threshold(probability, masks) <= 0.42
+    labels = np.array([1, 1, 2], np.int32)
+    assert 0.15 < fit_mask_threshold(probability, masks, labels, 0.1) <= 0.42
+
+
+def test_mask_threshold_spares_films_without_a_tumour() -> None:
+    probability = np.full((2, 24, 24), 0.01, np.float32)
+    probability[0, 5:15, 5:15] = 0.6
+    probability[1, 5:15, 5:15] = 0.4
+    masks = np.zeros((2, 96, 96), np.uint8)
+    masks[0, 20:60, 20:60] = 255
+    labels = np.array([1, 0], np.int32)
+    assert 0.4 < fit_mask_threshold(probability, masks, labels, 0.1) <= 0.6
+    assert fit_mask_threshold(probability, masks, labels, 1.0) <= 0.4
 
 
 def test_levels(bundle: ModelBundle) -> None:

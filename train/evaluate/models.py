@@ -139,6 +139,7 @@ class FloatModel:
         self.kind: Literal["int8", "float32"] = "float32"
         self.purpose: Purpose = "demo" if run.card.synthetic else "research"
         self.spec = run.recipe.input
+        self._mirror = run.recipe.export.mirror
         self.trained_on, self.trained_where = run.card.name, run.recipe.data.where
         self.facts = {
             "Run": folder.name,
@@ -158,6 +159,8 @@ class FloatModel:
         """Answer one film."""
         pixels, placement = to_network_pixels(radiograph.display, self.spec)
         outputs = self._run(pixels)
+        if self._mirror:
+            outputs = decision.average_mirrored(outputs, self._run(pixels[:, ::-1]))
         probabilities = fused_probabilities(outputs, self._fusion)
         verdict, _ = decision.decide(probabilities, self.operating_points)
         if any(finding.refuses for finding in check_quality(pixels, placement)):
@@ -178,7 +181,7 @@ class FloatModel:
     def _run(self, pixels: npt.NDArray[np.uint8]) -> dict[str, FloatArray]:
         film = self.spec.normalise(pixels)[np.newaxis, :, :, np.newaxis]
         outputs = self._network(film)
-        return {head: np.asarray(output.numpy()[0], np.float32) for head, output in outputs.items()}
+        return {head: np.asarray(x.numpy()[0], np.float32) for head, x in outputs.items()}
 
     def _calibrate(
         self, run: Run, network: object
@@ -187,16 +190,19 @@ class FloatModel:
 
         dataset = run.dataset()
         films = film_set(run, dataset, run.cache(dataset), "calibration")
-        outputs = predict(network, films)
+        outputs = predict(network, films, mirror=self._mirror)
         known = films.labels >= 0
         outputs = {head: output[known] for head, output in outputs.items()}
         labels, rows = films.labels[known], films.rows[known]
         fusion = fit_fusion(outputs, labels, films.malignant_subtypes)
         probabilities = fused_probabilities(outputs, fusion)
         points = operating_points(probabilities, labels, run.recipe.export)
-        tumour = labels > 0
-        lesion = decision.mask_probability(outputs["mask"][tumour, :, :, 0])
-        threshold = fit_mask_threshold(lesion, np.asarray(films.cache.masks[rows[tumour]]))
+        threshold = fit_mask_threshold(
+            decision.mask_probability(outputs["mask"][..., 0]),
+            np.asarray(films.cache.masks[rows]),
+            labels,
+            run.recipe.export.max_false_masks,
+        )
         patients = dataset.films["patient_id"].iloc[rows].nunique()
         self.facts["Thresholds"] = (
             f"fitted on {len(labels)} films of {patients} patients that the run kept aside"
