@@ -14,14 +14,9 @@ from edge_runtime.bundle import LABELS, ModelBundle, load_bundle
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener
-from export.calibrate import (
-    DeviceOutputs,
-    conformal_quantile,
-    fit_mask_threshold,
-    operating_point,
-    run_films,
-)
+from export.calibrate import DeviceOutputs, conformal_quantile, run_films
 from tests.conftest import Trained, osteoedge
+from train.calibration import fit_mask_threshold, operating_point
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import label_index
 from train.fit import film_set, float_model, predict, qat_model
