@@ -50,7 +50,8 @@ def test_keras_tflite_and_the_device_agree_on_every_head(
         assert steps.max() < MAX_STEPS, (head, steps.mean(), steps.max())
         assert len(np.unique(tflite.stored[head])) > 16, f"{head} is not a constant"
 
-    real = tflite.real()
+    mirrored = run_films(model, spec, run.recipe.input, pixels[:, :, ::-1])
+    real = decision.average_mirrored(tflite.real(), mirrored.real())
     probabilities = fused_probabilities(real, bundle.manifest.calibration.fusion)
     masks = decision.mask_probability(real["mask"][..., 0])
     screener = Screener(bundle)

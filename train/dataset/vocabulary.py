@@ -63,7 +63,7 @@ def find_vocabulary(films: pd.DataFrame, heads: Sequence[str]) -> Vocabulary:
         share = (tumours["label"] == "malignant").groupby(tumours["subtype"]).mean()
         malignant = tuple(k for k, word in enumerate(subtypes) if share[word] > 0.5)
         if len(malignant) == len(subtypes):
-            malignant = ()
+            malignant = ()  # as with none: there is nothing to tell apart
     if "region" in heads:
         regions = _words(films, "region")
     return Vocabulary(subtypes, regions, malignant)
