@@ -114,6 +114,10 @@ class Fusion(_Part):
     bias: tuple[float, float, float] = Field(description="by class")
     subtype: float = Field(0.0, ge=0, description="weight of malignant against benign subtypes")
     malignant_subtypes: tuple[int, ...] = Field((), description="which subtypes are malignant")
+    context: dict[str, dict[str, tuple[float, float, float]]] = Field(
+        default_factory=dict,
+        description="what a known age, sex or region adds, by class; one that is unknown adds none",
+    )
 
 
 class Calibration(_Part):

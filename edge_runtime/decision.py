@@ -107,13 +107,39 @@ def weigh(outputs: Mapping[str, FloatArray], malignant_subtypes: Sequence[int]) 
     return Evidence(logits_from_cam(outputs["cam"]), lesion, malignancy)
 
 
-def class_logits(evidence: Evidence, fusion: Fusion) -> npt.NDArray[np.float64]:
-    """Return calibrated class logits (..., 3), float64."""
+def context_logits(words: Mapping[str, str], fusion: Fusion) -> npt.NDArray[np.float64]:
+    """Return what is known beside the pixels as class logits (3,), float64.
+
+    Parameters
+    ----------
+    words
+        Of :func:`edge_runtime.context.context_words`. Words that the fusion does not know, and
+        facts that it takes but that are not known, add nothing.
+    """
+    known = [fusion.context[name][word] for name, word in used_context(words, fusion).items()]
+    return np.sum(known, axis=0, dtype=np.float64) if known else np.zeros(len(LABELS))
+
+
+def used_context(words: Mapping[str, str], fusion: Fusion) -> dict[str, str]:
+    """Return the facts among ``words`` that the fusion takes."""
+    return {name: word for name, word in words.items() if word in fusion.context.get(name, {})}
+
+
+def class_logits(
+    evidence: Evidence, fusion: Fusion, context: npt.NDArray[np.float64] | float = 0.0
+) -> npt.NDArray[np.float64]:
+    """Return calibrated class logits (..., 3), float64.
+
+    Parameters
+    ----------
+    context
+        (..., 3), of :func:`context_logits`; 0 without any.
+    """
     lesion = evidence.lesion[..., np.newaxis] * np.array(fusion.mask)
     contrast = fusion.subtype * np.array([0.0, -0.5, 0.5])
     malignancy = evidence.malignancy[..., np.newaxis] * contrast
     weighed = fusion.cam * evidence.classes.astype(np.float64)
-    return np.asarray(weighed + lesion + malignancy + fusion.bias)
+    return np.asarray(weighed + lesion + malignancy + fusion.bias + context)
 
 
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

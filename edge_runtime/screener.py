@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import edge_runtime
 from edge_runtime import decision
-from edge_runtime.bundle import LABELS, ModelBundle, OperatingPoint, Purpose
+from edge_runtime.bundle import LABELS, Fusion, ModelBundle, OperatingPoint, Purpose
+from edge_runtime.context import context_words
 from edge_runtime.delegates import Outputs, choose
 from edge_runtime.errors import DelegateError
 from edge_runtime.preprocess import quantize_input, to_network_pixels
@@ -43,10 +44,10 @@ class Lesion(_Part):
 
 
 class Context(_Part):
-    """Facts beside the pixels: what the model used, and what the film did not say."""
+    """Facts beside the pixels, of those that the bundle takes."""
 
     used: tuple[str, ...]
-    missing: tuple[str, ...]
+    missing: tuple[str, ...] = Field(description="the film does not say, or says a word not known")
 
 
 class DelegateUse(_Part):
@@ -162,6 +163,7 @@ class Screener:
         """
         manifest = self.bundle.manifest
         spec, calibration = manifest.input_spec, manifest.calibration
+        fusion = calibration.fusion
         start = time.perf_counter()
         pixels, placement = to_network_pixels(radiograph.display, spec)
         tensor = self.quantize(pixels)
@@ -175,7 +177,9 @@ class Screener:
         mask_logits = real["mask"][:, :, 0]
         probabilities = decision.softmax(
             decision.class_logits(
-                decision.weigh(real, calibration.fusion.malignant_subtypes), calibration.fusion
+                decision.weigh(real, fusion.malignant_subtypes),
+                fusion,
+                decision.context_logits(context_words(radiograph), fusion),
             )
         )
         findings = check_quality(pixels, placement)
@@ -229,7 +233,7 @@ class Screener:
             out_of_distribution=OutOfDistribution(
                 status="not_assessed", reason="the bundle holds no reference of familiar films"
             ),
-            context=_context(radiograph),
+            context=_context(radiograph, fusion),
             notes=radiograph.notes,
             delegate=self._delegate,
             degraded=self.degraded,
@@ -284,7 +288,8 @@ def _named(
     return {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
 
 
-def _context(radiograph: Radiograph) -> Context:
-    facts = {"age": radiograph.age_years, "sex": radiograph.sex, "region": radiograph.body_part}
-    # No bundle of this version takes context: whatever the film says is left unused.
-    return Context(used=(), missing=tuple(name for name, value in facts.items() if value is None))
+def _context(radiograph: Radiograph, fusion: Fusion) -> Context:
+    used = decision.used_context(context_words(radiograph), fusion)
+    return Context(
+        used=tuple(used), missing=tuple(name for name in fusion.context if name not in used)
+    )

@@ -79,6 +79,7 @@ def calibrate(
     masks: npt.NDArray[np.uint8],
     patients: int,
     malignant_subtypes: Sequence[int],
+    context: Sequence[Mapping[str, str]],
     config: ExportConfig,
 ) -> Calibration:
     """Fit everything that the manifest's calibration holds.
@@ -93,8 +94,8 @@ def calibrate(
     masks
         (n, height, width), lesion coverage 0..255 at the network's size.
     """
-    fusion = fit_fusion(real, labels, malignant_subtypes)
-    probabilities = fused_probabilities(real, fusion)
+    fusion = fit_fusion(real, labels, malignant_subtypes, context)
+    probabilities = fused_probabilities(real, fusion, context)
     lesion = decision.mask_probability(real["mask"][..., 0])
     return Calibration(
         films=len(labels),

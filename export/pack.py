@@ -104,6 +104,7 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
         np.asarray(films.cache.masks[rows]),
         patients,
         films.malignant_subtypes,
+        [words for words, k in zip(films.context, known, strict=False) if k],
         recipe.export,
     )
 

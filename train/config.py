@@ -153,6 +153,9 @@ class ExportConfig(_Section):
     max_false_masks: float = Field(
         0.10, gt=0, le=1, description="share of tumour-free films that may get a lesion mask"
     )
+    context: tuple[Literal["age", "sex", "region"], ...] = Field(
+        (), description="facts beside the pixels that are weighed with them where they are known"
+    )
     conformal_alpha: float = Field(0.10, gt=0, lt=1, description="miss rate of prediction sets")
     max_auc_drop: float = Field(
         0.01, ge=0, description="the export fails if int8 loses more macro AUC to Keras float"

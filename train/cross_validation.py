@@ -113,8 +113,11 @@ def _score(run: Run) -> FoldScore:
     def auc(model: tf_keras.Model) -> float:
         mirror = run.recipe.export.mirror
         outputs = predict(model, calibration, mirror=mirror)
-        fusion = fit_fusion(outputs, calibration.labels, calibration.malignant_subtypes)
-        probabilities = fused_probabilities(predict(model, test, mirror=mirror), fusion)
+        fusion = fit_fusion(
+            outputs, calibration.labels, calibration.malignant_subtypes, calibration.context
+        )
+        answers = predict(model, test, mirror=mirror)
+        probabilities = fused_probabilities(answers, fusion, test.context)
         return macro_auc(test.labels[known], probabilities[known])
 
     return FoldScore(

@@ -28,7 +28,7 @@ from train.config import Precision, Recipe
 from train.dataset.cache import FilmCache, build_cache
 from train.dataset.check import duplicate_groups
 from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
-from train.dataset.schema import Dataset, label_index
+from train.dataset.schema import Dataset, film_context, label_index
 from train.dataset.split import Part, split_patients, split_sha256
 from train.dataset.vocabulary import find_vocabulary
 from train.fusion import fused_auc
@@ -99,6 +99,7 @@ def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSe
     rows = np.flatnonzero((run.split()["part"] == part).to_numpy())
     films = dataset.films.iloc[rows]
     groups = group_index(films, run.recipe.data.balance)
+    facts = run.recipe.export.context
     return FilmSet(
         cache,
         rows,
@@ -107,6 +108,12 @@ def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSe
         groups,
         heads=run.vocabulary.codes(films),
         malignant_subtypes=run.vocabulary.malignant,
+        context=tuple(
+            {name: word for name, word in film_context(film).items() if name in facts}
+            for _, film in films.iterrows()
+        )
+        if facts
+        else (),
     )
 
 

@@ -68,6 +68,28 @@ def test_the_fit_recovers_the_weight_of_malignant_subtypes(subtype: float) -> No
     assert fit_fusion(*drawn(truth)).subtype == 0.0, "not asked for"
 
 
+def test_facts_beside_the_pixels_are_weighed_and_their_absence_is_a_usual_case() -> None:
+    truth = Fusion(
+        cam=1.0, mask=(0.0, 0.4, 0.8), bias=(0.0, 1.0, 3.0),
+        context={"age": {"10-19": (0.0, 0.3, 1.2), "60+": (0.0, -0.3, -1.2)}},
+    )  # fmt: skip
+    outputs, _ = drawn(truth)
+    rng = np.random.default_rng(3)
+    ages = [{"age": str(word)} for word in rng.choice(["10-19", "60+"], 6000)]
+    chances = fused_probabilities(outputs, truth, ages)
+    labels = (rng.random((6000, 1)) > chances.cumsum(axis=1)).sum(axis=1).astype(np.int32)
+    found = fit_fusion(outputs, labels, context=ages)
+    malignant = {word: weights[2] for word, weights in found.context["age"].items()}
+    assert malignant["10-19"] - malignant["60+"] == pytest.approx(2.4, abs=0.25)
+    known = fused_probabilities(outputs, found, ages)
+    silent = fused_probabilities(outputs, found, [{}] * 6000)
+    assert macro_auc(labels, known) > macro_auc(labels, silent) + 0.01
+    # Films without the fact are as calibrated as those with it.
+    shares = np.bincount(labels, minlength=3) / 6000
+    np.testing.assert_allclose(silent.mean(axis=0), shares, atol=0.03)
+    assert fit_fusion(outputs, labels).context == {}
+
+
 def test_subtypes_are_read_where_the_lesion_is() -> None:
     subtype = np.zeros((3, 3, 2), np.float32)
     subtype[0, 0], subtype[2, 1] = (6.0, -6.0), (-2.0, 4.0)

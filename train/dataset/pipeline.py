@@ -39,6 +39,9 @@ class FilmSet:
         (n,) channel of each film by the name of a further head, -1 for unknown.
     malignant_subtypes
         Which channels of the head `subtype` are malignant.
+    context
+        Per film, what is known beside the pixels: :func:`edge_runtime.context.context_words`.
+        Empty where the recipe takes nothing but pixels.
     """
 
     cache: FilmCache
@@ -48,6 +51,7 @@ class FilmSet:
     groups: npt.NDArray[np.int64] | None = None
     heads: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     malignant_subtypes: tuple[int, ...] = ()
+    context: tuple[Mapping[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from edge_runtime import decision
 from edge_runtime.bundle import LABELS, Fusion, OperatingPoint, Purpose, load_bundle
+from edge_runtime.context import context_words
 from edge_runtime.errors import RunError
 from edge_runtime.preprocess import InputSpec, to_network_pixels
 from edge_runtime.quality import check_quality
@@ -60,15 +62,23 @@ class FilmModel(Protocol):
 
 
 class BundleModel:
-    """A bundle, run by the device's code."""
+    """A bundle, run by the device's code.
 
-    def __init__(self, path: Path) -> None:
+    ``context = False`` keeps what is known beside the pixels from it.
+    """
+
+    def __init__(self, path: Path, *, context: bool = True) -> None:
         bundle = load_bundle(path)
         manifest = bundle.manifest
         self._screener = Screener(bundle, threads=2)
-        self.name = f"{manifest.name} {manifest.version}"
+        self.takes_context = bool(manifest.calibration.fusion.context)
+        self._pixels_only = self.takes_context and not context
+        without = ", pixels only" if self._pixels_only else ""
+        self.name = f"{manifest.name} {manifest.version}{without}"
         self.kind: Literal["int8", "float32"] = "int8"
         self.sha256 = bundle.sha256
+        if self._pixels_only:
+            self.sha256 = hashlib.sha256(f"{bundle.sha256}{without}".encode()).hexdigest()
         self.purpose: Purpose = manifest.purpose
         self.spec = manifest.input_spec
         self.mask_threshold: float | None = manifest.calibration.mask_threshold
@@ -89,6 +99,8 @@ class BundleModel:
 
     def answer(self, radiograph: Radiograph) -> Answer:
         """Screen one film."""
+        if self._pixels_only:
+            radiograph = replace(radiograph, age_years=None, sex=None, body_part=None)
         screening = self._screener.screen(radiograph)
         if screening.probabilities is None or screening.mask_probability is None:
             raise AssertionError("a readable film gets probabilities and a mask")
@@ -161,7 +173,13 @@ class FloatModel:
         outputs = self._run(pixels)
         if self._mirror:
             outputs = decision.average_mirrored(outputs, self._run(pixels[:, ::-1]))
-        probabilities = fused_probabilities(outputs, self._fusion)
+        probabilities = decision.softmax(
+            decision.class_logits(
+                decision.weigh(outputs, self._fusion.malignant_subtypes),
+                self._fusion,
+                decision.context_logits(context_words(radiograph), self._fusion),
+            )
+        )
         verdict, _ = decision.decide(probabilities, self.operating_points)
         if any(finding.refuses for finding in check_quality(pixels, placement)):
             verdict = "unable"
@@ -194,8 +212,9 @@ class FloatModel:
         known = films.labels >= 0
         outputs = {head: output[known] for head, output in outputs.items()}
         labels, rows = films.labels[known], films.rows[known]
-        fusion = fit_fusion(outputs, labels, films.malignant_subtypes)
-        probabilities = fused_probabilities(outputs, fusion)
+        context = [words for words, k in zip(films.context, known, strict=False) if k]
+        fusion = fit_fusion(outputs, labels, films.malignant_subtypes, context)
+        probabilities = fused_probabilities(outputs, fusion, context)
         points = operating_points(probabilities, labels, run.recipe.export)
         threshold = fit_mask_threshold(
             decision.mask_probability(outputs["mask"][..., 0]),
