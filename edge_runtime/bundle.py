@@ -38,6 +38,7 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 Purpose = Literal["demo", "research", "evaluated"]
 Action = Literal["urgent_review", "routine_review"]
 ScoreName = Literal["tumour", "malignant"]
+Variant = Literal["qat-int8", "ptq-int8"]
 Head = Literal["cam", "mask", "subtype", "region", "embedding"]
 
 
@@ -71,7 +72,7 @@ class ModelSpec(_Part):
     """The TFLite file and its tensors, one output tensor a head."""
 
     sha256: str
-    variant: Literal["qat-int8"] = "qat-int8"
+    variant: Variant = Field("qat-int8", description="how its numbers became 8 bits wide")
     backbone: str
     input: TensorSpec
     outputs: dict[Head, TensorSpec] = Field(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edge_runtime.bundle import (
     GoldenSpec,
     Manifest,
     Provenance,
+    Variant,
     write_bundle,
 )
 from edge_runtime.decision import average_mirrored
@@ -21,9 +23,12 @@ from edge_runtime.errors import GateError
 from export.calibrate import calibrate, require_levels, run_films
 from export.convert import describe, to_int8
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
+from train.dataset.pipeline import FilmSet
 from train.fit import film_set, float_model, predict, qat_model
 from train.fusion import fused_auc
 from train.run import Run
+
+REPRESENTATIVE_FILMS = 200
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class ExportResult:
     Attributes
     ----------
     auc
-        Macro AUC on the calibration films: `float` and `qat` by Keras, `int8` by the device.
+        Macro AUC on the calibration films: `float` and, of that variant, `qat` by Keras, `int8` by
+        the device.
     levels
         int8 levels that each head uses.
     """
@@ -44,7 +50,9 @@ class ExportResult:
     bytes: int
 
 
-def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
+def export_run(
+    run: Run, out: Path, say: Callable[[str], None], variant: Variant = "qat-int8"
+) -> ExportResult:
     """Export a run to a bundle.
 
     Parameters
@@ -53,6 +61,9 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
         The bundle's path; its stem is the bundle's name.
     say
         Called with each step's name as it begins.
+    variant
+        ``ptq-int8`` quantizes the float weights after training, by the ranges of training films: to
+        see what quantization-aware training gained.
 
     Raises
     ------
@@ -69,9 +80,14 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
     rows, labels = films.rows[known], films.labels[known]
 
     say("convert to int8")
-    quantized = qat_model(run)
-    model = to_int8(quantized, recipe.input)
-    spec = describe(model, recipe.model.backbone, _sha256(model))
+    networks = {"float": float_model(run)}
+    if variant == "qat-int8":
+        networks["qat"] = qat_model(run)
+        model = to_int8(networks["qat"], recipe.input)
+    else:
+        seen = film_set(run, dataset, films.cache, "train")
+        model = to_int8(networks["float"], recipe.input, _representative(seen, recipe.seed))
+    spec = describe(model, recipe.model.backbone, variant, _sha256(model))
 
     say("run the int8 file on the calibration films")
     loaded = CpuDelegate().load(model, spec, threads=2)
@@ -85,7 +101,7 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
 
     say("compare with Keras")
     auc = {"int8": fused_auc(real, labels, films.malignant_subtypes)}
-    for name, network in (("float", float_model(run)), ("qat", quantized)):
+    for name, network in networks.items():
         answers = predict(network, films, mirror=recipe.export.mirror)
         auc[name] = fused_auc(answers, films.labels, films.malignant_subtypes)
     if auc["float"] - auc["int8"] > recipe.export.max_auc_drop:
@@ -131,6 +147,12 @@ def export_run(run: Run, out: Path, say: Callable[[str], None]) -> ExportResult:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(out, manifest, model, golden)
     return ExportResult(manifest=manifest, auc=auc, levels=levels, bytes=out.stat().st_size)
+
+
+def _representative(films: FilmSet, seed: int) -> Iterator[npt.NDArray[np.float32]]:
+    chosen = np.random.default_rng(seed).permutation(films.rows)[:REPRESENTATIVE_FILMS]
+    for pixels in films.cache.pixels[np.sort(chosen)]:
+        yield films.spec.normalise(pixels)[np.newaxis, :, :, np.newaxis]
 
 
 def _provenance(run: Run) -> Provenance:
