@@ -56,7 +56,7 @@ def prune_gradually(model: tf_keras.Model, sparsity: float, steps: int) -> tf_ke
 def pruned_kernels(model: tf_keras.Model) -> list[tf_keras.layers.Layer]:
     """Return the layers of a float network whose kernels are pruned: 1 x 1 convolutions.
 
-    They hold 19 of 20 weights. Stem and depthwise kernels have so few for each channel that one
+    They hold nine of ten weights. Stem and depthwise kernels have so few for each channel that one
     zero is a hole in a filter, and the outputs have nothing behind them that could make up for it.
     """
     policy = _Pointwise(model.output_names)
