@@ -50,6 +50,7 @@ def export(
     weights = ", ".join(f"{weight:.2f}" for weight in fusion.mask[1:])
     table.add_row("weight of the class head, and of the mask", f"{fusion.cam:.2f}; {weights}")
     table.add_row("int8 levels used", ", ".join(f"{k} {v}" for k, v in result.levels.items()))
+    table.add_row("zeros in the int8 kernels", f"{result.zeros:.0%}")
     for point in calibration.operating_points:
         table.add_row(
             f"{point.name} -> {point.action}",

@@ -98,6 +98,22 @@ def describe(model: bytes, backbone: str, variant: Variant, sha256: str) -> Mode
     )
 
 
+def zero_share(model: bytes) -> float:
+    """Return the share of zeros, 0..1, in the int8 kernels of a TFLite file.
+
+    Kernels are the tensors with a scale for each channel; what has one channel is left out.
+    """
+    interpreter = Interpreter(model_content=model)
+    interpreter.allocate_tensors()
+    kernels = [
+        interpreter.get_tensor(tensor["index"])
+        for tensor in interpreter.get_tensor_details()
+        if tensor["dtype"] is np.int8 and len(tensor["quantization_parameters"]["scales"]) > 1
+    ]
+    zeros = sum(kernel.size - np.count_nonzero(kernel) for kernel in kernels)
+    return float(zeros / sum(kernel.size for kernel in kernels))
+
+
 def _tensor(details: dict[str, object], among: list[dict[str, object]]) -> TensorSpec:
     index = next(i for i, found in enumerate(among) if found["index"] == details["index"])
     found = among[index]

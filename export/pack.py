@@ -21,7 +21,7 @@ from edge_runtime.decision import average_mirrored
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.errors import GateError
 from export.calibrate import calibrate, require_levels, run_films
-from export.convert import describe, to_int8
+from export.convert import describe, to_int8, zero_share
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
 from train.dataset.pipeline import FilmSet
 from train.fit import film_set, float_model, predict, qat_model
@@ -42,11 +42,14 @@ class ExportResult:
         the device.
     levels
         int8 levels that each head uses.
+    zeros
+        Share of zeros in the int8 kernels: what rounds to zero, and what was pruned.
     """
 
     manifest: Manifest
     auc: dict[str, float]
     levels: dict[str, int]
+    zeros: float
     bytes: int
 
 
@@ -108,7 +111,8 @@ def export_run(
         raise GateError(
             f"int8 has macro AUC {auc['int8']:.4f} on {len(labels)} calibration films, "
             f"float {auc['float']:.4f}: more than {recipe.export.max_auc_drop} is lost",
-            "Train longer quantization-aware (qat.epochs, qat.calibration_batches)",
+            "Train longer quantization-aware (qat.epochs, qat.calibration_batches), or prune less "
+            "(prune.sparsity)",
             str(run.folder),
         )
 
@@ -146,7 +150,13 @@ def export_run(
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(out, manifest, model, golden)
-    return ExportResult(manifest=manifest, auc=auc, levels=levels, bytes=out.stat().st_size)
+    return ExportResult(
+        manifest=manifest,
+        auc=auc,
+        levels=levels,
+        zeros=zero_share(model),
+        bytes=out.stat().st_size,
+    )
 
 
 def _representative(films: FilmSet, seed: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -124,6 +124,19 @@ class FloatConfig(_Section):
     )
 
 
+class PruneConfig(_Section):
+    """Pruning between float and quantization: zeros that make the bundle smaller, not faster."""
+
+    sparsity: float = Field(
+        0.0, ge=0, lt=1, description="share of zeros in the 1 x 1 convolutions, 0 for no pruning"
+    )
+    epochs: int = Field(4, ge=1, description="epochs; the share has risen after three quarters")
+    learning_rate: float = Field(1e-4, gt=0, description="peak of the cosine schedule")
+    distillation: float = Field(
+        0.8, ge=0, le=1, description="share of the loss that follows the float model, rest labels"
+    )
+
+
 class QatConfig(_Section):
     """Quantization-aware training, with the float model as teacher."""
 
@@ -175,6 +188,7 @@ class Recipe(_Section):
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     float_: FloatConfig = Field(FloatConfig(), alias="float")
+    prune: PruneConfig = PruneConfig()
     qat: QatConfig = QatConfig()
     export: ExportConfig = ExportConfig()
 

@@ -1,5 +1,7 @@
 """Train a run: heads, everything in float, then quantization-aware with the float model as teacher.
 
+Between the two, a recipe with ``prune.sparsity`` prunes the network.
+
 Every epoch ends in a checkpoint. A run that was killed goes on at the epoch it was in, with the
 films in the same order; see :class:`_Phase`.
 """
@@ -34,6 +36,7 @@ from train.dataset.vocabulary import find_vocabulary
 from train.fusion import fused_auc
 from train.model.heads import build_model, is_backbone_layer
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
+from train.prune import prune_gradually
 from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
 from train.run import Run, create_run, load_run
 
@@ -118,10 +121,8 @@ def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSe
 
 
 def float_model(run: Run) -> tf_keras.Model:
-    """Return the run's float network."""
-    model = _build(run, weights="none")
-    model.load_weights(run.float_weights)
-    return model
+    """Return the run's float network, as it was before any pruning."""
+    return _load(run, run.float_weights)
 
 
 def qat_model(run: Run) -> tf_keras.Model:
@@ -179,6 +180,8 @@ class _Phase:
     # schedule need no choice. Quantization only has to do no harm, and these films show harm.
     keep: Literal["last", "best"]
     weights: Path
+    # Where `model` wraps a plain one around the same variables: that one, whose weights are kept.
+    plain: tf_keras.Model | None = None
 
 
 @dataclass(frozen=True)
@@ -254,32 +257,59 @@ class _Trainer:
                     weights=self.run.float_weights,
                 )
             )
+        if recipe.prune.sparsity and "prune" not in self.run.done:
+            self._prune(supervised)
         if "qat" not in self.run.done:
             self._quantize(supervised)
         return self.run
 
+    def _prune(self, supervised: Loss) -> None:
+        """Make small weights zero, step by step, while the network follows what it was."""
+        recipe = self.recipe
+        plain = float_model(self.run)
+        steps = self._steps(recipe.float_.batch, recipe.prune.epochs)
+        model = prune_gradually(plain, recipe.prune.sparsity, steps)
+        self._fit(
+            _Phase(
+                name="prune",
+                model=model,
+                loss=_follow(
+                    float_model(self.run),
+                    recipe.prune.distillation,
+                    recipe.loss.mask_weight,
+                    supervised,
+                ),
+                batch=recipe.float_.batch,
+                epochs=recipe.prune.epochs,
+                groups=((model.trainable_variables, recipe.prune.learning_rate),),
+                weight_decay=0.0,
+                # The average of weights before and after they were pruned is not zero.
+                average=0.0,
+                # Epochs before the last are not sparse enough.
+                keep="last",
+                weights=self.run.pruned_weights,
+                plain=plain,
+            )
+        )
+
     def _quantize(self, supervised: Loss) -> None:
         """Calibrate activation ranges on training films, then fine-tune towards the teacher."""
         recipe = self.recipe
-        teacher = float_model(self.run)
-        # Before the teacher is frozen: what is trainable decides what a weights file holds.
-        student = quantize_aware(teacher, recipe.input)
-        teacher.trainable = False
+        pruned = recipe.prune.sparsity > 0.0
+        start = _load(self.run, self.run.pruned_weights if pruned else self.run.float_weights)
+        student = quantize_aware(start, recipe.input)
         freeze_batch_norm(student)
         calibrate_ranges(student, self._calibration_films())
-        share = recipe.qat.distillation
-
-        def loss(outputs: Outputs, batch: Batch) -> tf.Tensor:
-            follow = distillation_loss(
-                outputs, teacher(batch["film"], training=False), recipe.loss.mask_weight
-            )
-            return share * follow + (1.0 - share) * supervised(outputs, batch)
-
         self._fit(
             _Phase(
                 name="qat",
                 model=student,
-                loss=loss,
+                loss=_follow(
+                    float_model(self.run),
+                    recipe.qat.distillation,
+                    recipe.loss.mask_weight,
+                    supervised,
+                ),
                 batch=recipe.qat.batch,
                 epochs=recipe.qat.epochs,
                 groups=((student.trainable_variables, recipe.qat.learning_rate),),
@@ -375,14 +405,14 @@ class _Trainer:
         if phase.keep == "last" or auc > float(best):
             best.assign(auc)
             temporary = phase.weights.with_name(f"part.{phase.weights.name}")
-            phase.model.save_weights(temporary)
+            (phase.plain or phase.model).save_weights(temporary)
             temporary.replace(phase.weights)
         return auc
 
     def _optimizer(
         self, phase: _Phase, variables: list[tf.Variable], learning_rate: float
     ) -> tf_keras.optimizers.Optimizer:
-        steps = max(1, len(self.films) // phase.batch) * max(1, phase.epochs)
+        steps = self._steps(phase.batch, phase.epochs)
         schedule = tf_keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=learning_rate / 20.0,
             decay_steps=max(1, steps - steps // 10),
@@ -392,6 +422,16 @@ class _Trainer:
         optimizer = tf_keras.optimizers.AdamW(schedule, weight_decay=phase.weight_decay)
         optimizer.build(variables)
         return optimizer
+
+    def _steps(self, batch: int, epochs: int) -> int:
+        return max(1, len(self.films) // batch) * max(1, epochs)
+
+
+def _load(run: Run, weights: Path) -> tf_keras.Model:
+    """Return the run's network in float with weights from a file."""
+    model = _build(run, weights="none")
+    model.load_weights(weights)
+    return model
 
 
 def _build(run: Run, weights: str, precision: Precision = "float32") -> tf_keras.Model:
@@ -423,6 +463,18 @@ def _films_per_second(batches: tf.data.Dataset, use: Callable[[Batch], None]) ->
         else:
             films += int(batch["label"].shape[0])
     return films / max(time.perf_counter() - start, 1e-9)
+
+
+def _follow(teacher: tf_keras.Model, share: float, mask_weight: float, supervised: Loss) -> Loss:
+    """Return a loss of which ``share`` follows a teacher, and the rest the labels."""
+    teacher.trainable = False
+
+    def loss(outputs: Outputs, batch: Batch) -> tf.Tensor:
+        answers = teacher(batch["film"], training=False)
+        follow = distillation_loss(outputs, answers, mask_weight)
+        return share * follow + (1.0 - share) * supervised(outputs, batch)
+
+    return loss
 
 
 def _train_only_heads(model: tf_keras.Model) -> None:

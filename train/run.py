@@ -5,7 +5,7 @@
     RUN/run.json        dataset card and hash, recipe, split hash, versions, phases done
     RUN/split.csv       image_id, patient_id, part
     RUN/history.jsonl   one line an epoch
-    RUN/weights/        float.weights.h5, qat.weights.h5
+    RUN/weights/        float.weights.h5, pruned.weights.h5 where pruned, qat.weights.h5
     RUN/checkpoints/    one folder a phase, to resume from
     RUN/tensorboard/    logs
     RUN/cache/          decoded films
@@ -51,6 +51,11 @@ class Run:
     def float_weights(self) -> Path:
         """Averaged weights at the end of the float epochs."""
         return self.folder / "weights" / "float.weights.h5"
+
+    @property
+    def pruned_weights(self) -> Path:
+        """Weights of the float network after pruning, where the recipe has it."""
+        return self.folder / "weights" / "pruned.weights.h5"
 
     @property
     def qat_weights(self) -> Path:
