@@ -15,6 +15,7 @@ from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener
 from export.calibrate import DeviceOutputs, conformal_quantile, run_films
+from export.convert import describe, to_int8
 from tests.conftest import Trained, osteoedge
 from train.calibration import fit_mask_threshold, operating_point
 from train.dataset.pipeline import FilmSet
@@ -129,6 +130,23 @@ def test_qat_at_step_0_is_the_float_model(trained: Trained) -> None:
         for name, model in (("float", exact), ("step 0", quantized))
     }
     assert auc["step 0"] == pytest.approx(auc["float"], abs=0.01)
+
+
+def test_the_float_weights_can_be_quantized_after_training(trained: Trained) -> None:
+    run = load_run(trained.run)
+    dataset = run.dataset()
+    cache, spec = run.cache(dataset), run.recipe.input
+    network = float_model(run)
+    films = spec.normalise(cache.pixels[:24])[..., np.newaxis]
+    model = to_int8(network, spec, (film[np.newaxis] for film in films))
+    described = describe(model, run.recipe.model.backbone, "ptq-int8", "")
+    assert described.variant == "ptq-int8"
+    assert set(described.outputs) == {"cam", "mask", "subtype", "region", "embedding"}
+    loaded = CpuDelegate().load(model, described, threads=2)
+    real = run_films(loaded, described, spec, cache.pixels[:24]).real()
+    exact = network.predict_on_batch(films)
+    for head in ("cam", "mask", "subtype", "region"):
+        assert np.corrcoef(real[head].ravel(), exact[head].ravel())[0, 1] > 0.95, head
 
 
 def test_the_gate_refuses_a_file_that_lost_too_much(trained: Trained, tmp_path: Path) -> None:
