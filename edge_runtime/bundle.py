@@ -18,11 +18,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_runtime.errors import BundleError
 from edge_runtime.preprocess import InputSpec
@@ -38,6 +38,8 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 Purpose = Literal["demo", "research", "evaluated"]
 Action = Literal["urgent_review", "routine_review"]
 ScoreName = Literal["tumour", "malignant"]
+Variant = Literal["qat-int8", "ptq-int8"]
+Head = Literal["cam", "mask", "subtype", "region", "embedding"]
 
 
 class _Part(BaseModel):
@@ -70,12 +72,19 @@ class ModelSpec(_Part):
     """The TFLite file and its tensors, one output tensor a head."""
 
     sha256: str
-    variant: Literal["qat-int8"] = "qat-int8"
+    variant: Variant = Field("qat-int8", description="how its numbers became 8 bits wide")
     backbone: str
     input: TensorSpec
-    outputs: dict[Literal["cam", "mask"], TensorSpec] = Field(
-        description="cam: class-activation map; mask: lesion logits"
+    outputs: dict[Head, TensorSpec] = Field(
+        description="cam: class-activation map; mask: lesion logits; where they were trained, "
+        "subtype and region: activation maps; embedding: the features under cam"
     )
+
+    @model_validator(mode="after")
+    def _what_a_screening_needs(self) -> Self:
+        if missing := {"cam", "mask"} - set(self.outputs):
+            raise ValueError(f"no output tensor for {', '.join(sorted(missing))}")
+        return self
 
 
 class OperatingPoint(_Part):
@@ -96,12 +105,20 @@ class OperatingPoint(_Part):
 class Fusion(_Part):
     """Class logits from the heads: cam * mean(cam) + mask * lesion evidence + bias.
 
+    Where there is a head of subtypes, subtype / 2 * malignancy goes to malignant, and the same is
+    taken from benign: the subtypes say what a tumour is, not whether there is one.
     A multinomial logistic regression, fitted on the int8 outputs; its softmax is calibrated.
     """
 
     cam: float = Field(gt=0, description="weight of the class head, an inverse temperature")
     mask: tuple[float, float, float] = Field(description="weight of the mask head, by class")
     bias: tuple[float, float, float] = Field(description="by class")
+    subtype: float = Field(0.0, ge=0, description="weight of malignant against benign subtypes")
+    malignant_subtypes: tuple[int, ...] = Field((), description="which subtypes are malignant")
+    context: dict[str, dict[str, tuple[float, float, float]]] = Field(
+        default_factory=dict,
+        description="what a known age, sex or region adds, by class; one that is unknown adds none",
+    )
 
 
 class Calibration(_Part):
@@ -109,6 +126,9 @@ class Calibration(_Part):
 
     films: int
     patients: int
+    mirror: bool = Field(
+        description="whether each film is run mirrored, too, and the outputs are averaged"
+    )
     fusion: Fusion
     mask_threshold: float = Field(gt=0, lt=1, description="probability that counts as lesion")
     operating_points: tuple[OperatingPoint, ...]
@@ -150,6 +170,8 @@ class Manifest(_Part):
     version: str
     purpose: Purpose
     labels: tuple[str, ...] = LABELS
+    subtypes: tuple[str, ...] = Field((), description="channels of the head subtype")
+    regions: tuple[str, ...] = Field((), description="channels of the head region")
     input_spec: InputSpec
     input_spec_sha256: str
     model: ModelSpec

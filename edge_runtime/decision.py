@@ -6,8 +6,8 @@ is what the device does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,31 @@ FloatArray = npt.NDArray[np.float32]
 
 # A lesion smaller than this share of the network's input is a speck of the decoder.
 MIN_LESION_FRACTION = 0.0004
+
+
+class Evidence(NamedTuple):
+    """What the heads say of a film, or of several (...).
+
+    `classes` (..., 3): class logits. `lesion` (...): log odds of a lesion anywhere. `malignancy`
+    (...): log odds of malignant against benign subtypes, 0 without a head of subtypes.
+    """
+
+    classes: FloatArray
+    lesion: FloatArray
+    malignancy: FloatArray
+
+
+def average_mirrored(
+    outputs: Mapping[str, FloatArray], mirrored: Mapping[str, FloatArray]
+) -> dict[str, FloatArray]:
+    """Return the mean of a film's outputs and of those of the film mirrored left to right.
+
+    Maps (..., rows, columns, channels). Errors that depend on the side average out.
+    """
+    return {
+        head: np.asarray((output + mirrored[head][..., ::-1, :]) / 2.0, np.float32)
+        for head, output in outputs.items()
+    }
 
 
 def logits_from_cam(cam: FloatArray) -> FloatArray:
@@ -42,20 +67,79 @@ def lesion_evidence(mask_logits: FloatArray) -> FloatArray:
     return np.asarray(np.log(odds) + peak[..., 0, 0], np.float32)
 
 
+def subtype_logits(subtype: FloatArray, mask_logits: FloatArray) -> FloatArray:
+    """Return logits of the subtypes (..., s): their map's mean where the mask head sees a lesion.
+
+    Parameters
+    ----------
+    subtype
+        (..., rows, columns, s), activation map.
+    mask_logits
+        (..., k * rows, k * columns).
+    """
+    rows, columns = subtype.shape[-3:-1]
+    seen = mask_probability(mask_logits)
+    cells = seen.reshape(*seen.shape[:-2], rows, seen.shape[-2] // rows, columns, -1)
+    weights = cells.mean(axis=(-3, -1))
+    total = weights.sum(axis=(-2, -1))[..., np.newaxis]
+    return np.asarray((subtype * weights[..., np.newaxis]).sum(axis=(-3, -2)) / total, np.float32)
+
+
+def weigh(outputs: Mapping[str, FloatArray], malignant_subtypes: Sequence[int]) -> Evidence:
+    """Return the evidence of a network's real outputs.
+
+    Parameters
+    ----------
+    outputs
+        `cam` (..., rows, columns, 3), `mask` (..., k * rows, k * columns, 1) and, if any of its
+        channels is in ``malignant_subtypes``, `subtype` (..., rows, columns, s).
+    """
+    lesion = lesion_evidence(outputs["mask"][..., 0])
+    malignancy = np.zeros_like(lesion)
+    if malignant_subtypes:
+        logits = subtype_logits(outputs["subtype"], outputs["mask"][..., 0])
+        malignant = np.isin(np.arange(logits.shape[-1]), malignant_subtypes)
+        malignancy = np.asarray(
+            np.logaddexp.reduce(logits[..., malignant], axis=-1)
+            - np.logaddexp.reduce(logits[..., ~malignant], axis=-1),
+            np.float32,
+        )
+    return Evidence(logits_from_cam(outputs["cam"]), lesion, malignancy)
+
+
+def context_logits(words: Mapping[str, str], fusion: Fusion) -> npt.NDArray[np.float64]:
+    """Return what is known beside the pixels as class logits (3,), float64.
+
+    Parameters
+    ----------
+    words
+        Of :func:`edge_runtime.context.context_words`. Words that the fusion does not know, and
+        facts that it takes but that are not known, add nothing.
+    """
+    known = [fusion.context[name][word] for name, word in used_context(words, fusion).items()]
+    return np.sum(known, axis=0, dtype=np.float64) if known else np.zeros(len(LABELS))
+
+
+def used_context(words: Mapping[str, str], fusion: Fusion) -> dict[str, str]:
+    """Return the facts among ``words`` that the fusion takes."""
+    return {name: word for name, word in words.items() if word in fusion.context.get(name, {})}
+
+
 def class_logits(
-    cam_logits: npt.NDArray[np.floating], evidence: npt.NDArray[np.floating], fusion: Fusion
+    evidence: Evidence, fusion: Fusion, context: npt.NDArray[np.float64] | float = 0.0
 ) -> npt.NDArray[np.float64]:
     """Return calibrated class logits (..., 3), float64.
 
     Parameters
     ----------
-    cam_logits
-        (..., 3), of :func:`logits_from_cam`.
-    evidence
-        (...), of :func:`lesion_evidence`.
+    context
+        (..., 3), of :func:`context_logits`; 0 without any.
     """
-    weighed = fusion.cam * cam_logits.astype(np.float64)
-    return np.asarray(weighed + evidence[..., np.newaxis] * np.array(fusion.mask) + fusion.bias)
+    lesion = evidence.lesion[..., np.newaxis] * np.array(fusion.mask)
+    contrast = fusion.subtype * np.array([0.0, -0.5, 0.5])
+    malignancy = evidence.malignancy[..., np.newaxis] * contrast
+    weighed = fusion.cam * evidence.classes.astype(np.float64)
+    return np.asarray(weighed + lesion + malignancy + fusion.bias + context)
 
 
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import edge_runtime
 from edge_runtime import decision
-from edge_runtime.bundle import LABELS, ModelBundle, OperatingPoint, Purpose
+from edge_runtime.bundle import LABELS, Fusion, ModelBundle, OperatingPoint, Purpose
+from edge_runtime.context import context_words
 from edge_runtime.delegates import Outputs, choose
 from edge_runtime.errors import DelegateError
 from edge_runtime.preprocess import quantize_input, to_network_pixels
@@ -43,10 +44,10 @@ class Lesion(_Part):
 
 
 class Context(_Part):
-    """Facts beside the pixels: what the model used, and what the film did not say."""
+    """Facts beside the pixels, of those that the bundle takes."""
 
     used: tuple[str, ...]
-    missing: tuple[str, ...]
+    missing: tuple[str, ...] = Field(description="the film does not say, or says a word not known")
 
 
 class DelegateUse(_Part):
@@ -93,6 +94,10 @@ class Screening(BaseModel):
     reasons: tuple[str, ...]
     probabilities: dict[str, float] | None
     tumour_probability: float | None
+    subtype_probabilities: dict[str, float] | None = Field(
+        description="which tumour it may be; only on films that are flagged, uncalibrated"
+    )
+    region_probabilities: dict[str, float] | None = Field(description="uncalibrated")
     prediction_set: tuple[str, ...] | None
     operating_points: tuple[OperatingPoint, ...]
     lesions: tuple[Lesion, ...]
@@ -158,20 +163,23 @@ class Screener:
         """
         manifest = self.bundle.manifest
         spec, calibration = manifest.input_spec, manifest.calibration
+        fusion = calibration.fusion
         start = time.perf_counter()
         pixels, placement = to_network_pixels(radiograph.display, spec)
         tensor = self.quantize(pixels)
         preprocessed = time.perf_counter()
-        outputs = self._model.run(tensor)
+        real = self._outputs(tensor)
+        if calibration.mirror:
+            mirrored = self._outputs(np.ascontiguousarray(tensor[:, :, ::-1]))
+            real = decision.average_mirrored(real, mirrored)
         invoked = time.perf_counter()
 
-        real = {head: t.dequantize(outputs[head])[0] for head, t in manifest.model.outputs.items()}
         mask_logits = real["mask"][:, :, 0]
         probabilities = decision.softmax(
             decision.class_logits(
-                decision.logits_from_cam(real["cam"]),
-                decision.lesion_evidence(mask_logits),
-                calibration.fusion,
+                decision.weigh(real, fusion.malignant_subtypes),
+                fusion,
+                decision.context_logits(context_words(radiograph), fusion),
             )
         )
         findings = check_quality(pixels, placement)
@@ -183,6 +191,11 @@ class Screener:
         if verdict in {"not_flagged", "unable"}:
             # A box on a film that is not flagged would say two things at once.
             mask = np.zeros_like(mask)
+        subtypes = regions = None
+        if "subtype" in real and verdict in {"urgent_review", "routine_review"}:
+            subtypes = decision.softmax(decision.subtype_logits(real["subtype"], mask_logits))
+        if "region" in real:
+            regions = decision.softmax(decision.logits_from_cam(real["region"]))
         marked = decision.lesions(mask, lesion_probability, placement, spec)
         finished = time.perf_counter()
         timings = {
@@ -202,10 +215,10 @@ class Screener:
             ),
             decision=verdict,
             reasons=reasons,
-            probabilities={
-                label: round(float(p), 6) for label, p in zip(LABELS, probabilities, strict=True)
-            },
+            probabilities=_named(LABELS, probabilities),
             tumour_probability=round(float(decision.score(probabilities, "tumour")), 6),
+            subtype_probabilities=_named(manifest.subtypes, subtypes),
+            region_probabilities=_named(manifest.regions, regions),
             prediction_set=decision.prediction_set(probabilities, calibration.conformal_quantiles),
             operating_points=calibration.operating_points,
             lesions=tuple(
@@ -220,7 +233,7 @@ class Screener:
             out_of_distribution=OutOfDistribution(
                 status="not_assessed", reason="the bundle holds no reference of familiar films"
             ),
-            context=_context(radiograph),
+            context=_context(radiograph, fusion),
             notes=radiograph.notes,
             delegate=self._delegate,
             degraded=self.degraded,
@@ -240,14 +253,23 @@ class Screener:
             mask_probability=lesion_probability,
         )
 
+    def _outputs(self, tensor: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[np.float32]]:
+        """Run the model and return what each head's numbers stand for, without the batch axis."""
+        stored = self._model.run(tensor)
+        heads = self.bundle.manifest.model.outputs
+        return {head: spec.dequantize(stored[head])[0] for head, spec in heads.items()}
+
     def _replay_golden_vectors(self) -> None:
         """Refuse a delegate that computes something else than the exporter's reference did."""
         golden, limits = self.bundle.golden, self.bundle.manifest.golden
         for number, pixels in enumerate(golden.pixels):
             for head, output in self.infer(pixels).items():
                 steps = np.abs(
-                    output[0].astype(np.int32) - golden.outputs[head][number].astype(np.int32)
+                    output[0].astype(np.float32) - golden.outputs[head][number].astype(np.float32)
                 )
+                if head == "embedding":
+                    # Thousands of features, of which only the mean over the film is ever used.
+                    steps = steps.mean(axis=(0, 1))
                 if steps.max() > limits.max_steps or steps.mean() > limits.mean_steps:
                     raise DelegateError(
                         f"delegate {self._delegate.name} ({self._delegate.version}) does not "
@@ -258,7 +280,16 @@ class Screener:
                     )
 
 
-def _context(radiograph: Radiograph) -> Context:
-    facts = {"age": radiograph.age_years, "sex": radiograph.sex, "region": radiograph.body_part}
-    # No bundle of this version takes context: whatever the film says is left unused.
-    return Context(used=(), missing=tuple(name for name, value in facts.items() if value is None))
+def _named(
+    names: tuple[str, ...], probabilities: npt.NDArray[np.float64] | None
+) -> dict[str, float] | None:
+    if probabilities is None:
+        return None
+    return {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
+
+
+def _context(radiograph: Radiograph, fusion: Fusion) -> Context:
+    used = decision.used_context(context_words(radiograph), fusion)
+    return Context(
+        used=tuple(used), missing=tuple(name for name in fusion.context if name not in used)
+    )

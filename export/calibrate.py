@@ -6,6 +6,7 @@ neither trained the network nor chose it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,31 +74,35 @@ def require_levels(outputs: DeviceOutputs, minimum: int) -> dict[str, int]:
 
 
 def calibrate(
-    outputs: DeviceOutputs,
+    real: Mapping[str, npt.NDArray[np.float32]],
     labels: npt.NDArray[np.int32],
     masks: npt.NDArray[np.uint8],
     patients: int,
+    malignant_subtypes: Sequence[int],
+    context: Sequence[Mapping[str, str]],
     config: ExportConfig,
 ) -> Calibration:
     """Fit everything that the manifest's calibration holds.
 
     Parameters
     ----------
+    real
+        Outputs by head as the device computes them, averaged with those of the mirrored films
+        where it will average.
     labels
         (n,), 0..2, all known.
     masks
         (n, height, width), lesion coverage 0..255 at the network's size.
     """
-    real = outputs.real()
-    fusion = fit_fusion(real, labels)
-    probabilities = fused_probabilities(real, fusion)
+    fusion = fit_fusion(real, labels, malignant_subtypes, context)
+    probabilities = fused_probabilities(real, fusion, context)
     lesion = decision.mask_probability(real["mask"][..., 0])
-    tumour = labels > 0
     return Calibration(
         films=len(labels),
         patients=patients,
         fusion=fusion,
-        mask_threshold=fit_mask_threshold(lesion[tumour], masks[tumour]),
+        mirror=config.mirror,
+        mask_threshold=fit_mask_threshold(lesion, masks, labels, config.max_false_masks),
         operating_points=operating_points(probabilities, labels, config),
         conformal_alpha=config.conformal_alpha,
         conformal_quantiles={

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -11,33 +11,46 @@ import typer
 def export(
     run: Annotated[Path, typer.Argument(help="A finished run of 'osteoedge train'.")],
     out: Annotated[Path, typer.Option(help="The bundle to write, NAME.osteo.")],
+    variant: Annotated[
+        str,
+        typer.Option(help="qat-int8, or ptq-int8: the float weights, quantized after training."),
+    ] = "qat-int8",
 ) -> None:
     """Export a run to int8 TFLite, calibrated on the file itself, as a model bundle.
 
     Stops with exit code 3 where the int8 file lost more than the recipe allows.
 
     Example: `osteoedge export runs/phantom --out phantom.osteo`
+
+    To compare: `osteoedge export runs/phantom --out ptq.osteo --variant ptq-int8`
     """
     from rich.console import Console
     from rich.table import Table
 
+    from edge_runtime.bundle import Variant
+    from edge_runtime.errors import ConfigError
     from export.pack import export_run
     from train.run import load_run
 
+    if variant not in get_args(Variant):
+        raise ConfigError(f"there is no variant {variant!r}", "Choose qat-int8 or ptq-int8")
     loaded = load_run(run)
     with Console(stderr=True).status("export") as status:
-        result = export_run(loaded, out, lambda step: status.update(f"export: {step}"))
+        result = export_run(
+            loaded, out, lambda step: status.update(f"export: {step}"), cast(Variant, variant)
+        )
     manifest = result.manifest
     calibration = manifest.calibration
     table = Table(title=f"{out} ({manifest.purpose})", title_justify="left", show_header=False)
     table.add_row("size", f"{result.bytes / 1e6:.2f} MB")
-    for name in ("float", "qat", "int8"):
-        table.add_row(f"macro AUC, {name}", f"{result.auc[name]:.4f}")
+    for name, auc in result.auc.items():
+        table.add_row(f"macro AUC, {name}", f"{auc:.4f}")
     table.add_row("calibration films", f"{calibration.films} of {calibration.patients} patients")
     fusion = calibration.fusion
     weights = ", ".join(f"{weight:.2f}" for weight in fusion.mask[1:])
     table.add_row("weight of the class head, and of the mask", f"{fusion.cam:.2f}; {weights}")
     table.add_row("int8 levels used", ", ".join(f"{k} {v}" for k, v in result.levels.items()))
+    table.add_row("zeros in the int8 kernels", f"{result.zeros:.0%}")
     for point in calibration.operating_points:
         table.add_row(
             f"{point.name} -> {point.action}",

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
+from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
 
-from edge_runtime.bundle import ModelSpec, TensorSpec
+from edge_runtime.bundle import Head, ModelSpec, TensorSpec, Variant
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec
 
+FloatArray = npt.NDArray[np.float32]
+
 # What an int8 graph may hold: int8 values, int32 biases and shapes, int64 indices of some ops.
 _INTEGER = (np.int8, np.int32, np.int64)
+_HEADS = ", ".join(get_args(Head))
 
 
-def to_int8(model: tf_keras.Model, spec: InputSpec) -> bytes:
-    """Convert a quantization-aware network.
+def to_int8(
+    model: tf_keras.Model, spec: InputSpec, representative: Iterable[FloatArray] | None = None
+) -> bytes:
+    """Convert a network to an int8 TFLite file.
 
     Batch 1 and static shapes: `from_keras_model` would leave the batch open, and no accelerator
-    takes that. A quantization-aware network brings its ranges along, so no representative films
-    are needed.
+    takes that.
+
+    Parameters
+    ----------
+    model
+        A quantization-aware network, which brings its ranges along; or a float one.
+    representative
+        For a float network: films (1, height, width, 1), normalised float32, that set its ranges
+        (post-training quantization; Jacob et al., CVPR 2018, arXiv:1712.05877, section 3.1).
     """
     signature = tf.TensorSpec((1, spec.height, spec.width, 1), tf.float32, name="film")
 
@@ -34,12 +49,15 @@ def to_int8(model: tf_keras.Model, spec: InputSpec) -> bytes:
         tf.saved_model.save(model, folder, signatures={"serving_default": serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if representative is not None:
+            converter.representative_dataset = lambda: ({"film": film} for film in representative)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
         return bytes(converter.convert())
 
 
-def describe(model: bytes, backbone: str, sha256: str) -> ModelSpec:
+def describe(model: bytes, backbone: str, variant: Variant, sha256: str) -> ModelSpec:
     """Read a TFLite file's tensors.
 
     Raises
@@ -66,17 +84,34 @@ def describe(model: bytes, backbone: str, sha256: str) -> ModelSpec:
     heads = {
         head: _tensor(details, outputs) for head, details in runner.get_output_details().items()
     }
-    if set(heads) != {"cam", "mask"} or len(outputs) != len(heads):
+    if not {"cam", "mask"} <= set(heads) <= set(get_args(Head)) or len(outputs) != len(heads):
         raise GateError(
             f"the converted model has the outputs {', '.join(sorted(heads))}",
-            "One output tensor per head is needed: cam and mask",
+            f"One output tensor per head is needed: cam, mask, and no others than {_HEADS}",
         )
     return ModelSpec(
         sha256=sha256,
         backbone=backbone,
+        variant=variant,
         input=_tensor(inputs[0], inputs),
-        outputs={"cam": heads["cam"], "mask": heads["mask"]},
+        outputs=heads,
     )
+
+
+def zero_share(model: bytes) -> float:
+    """Return the share of zeros, 0..1, in the int8 kernels of a TFLite file.
+
+    Kernels are the tensors with a scale for each channel; what has one channel is left out.
+    """
+    interpreter = Interpreter(model_content=model)
+    interpreter.allocate_tensors()
+    kernels = [
+        interpreter.get_tensor(tensor["index"])
+        for tensor in interpreter.get_tensor_details()
+        if tensor["dtype"] is np.int8 and len(tensor["quantization_parameters"]["scales"]) > 1
+    ]
+    zeros = sum(kernel.size - np.count_nonzero(kernel) for kernel in kernels)
+    return float(zeros / sum(kernel.size for kernel in kernels))
 
 
 def _tensor(details: dict[str, object], among: list[dict[str, object]]) -> TensorSpec:

@@ -14,7 +14,8 @@ from edge_runtime import decision
 from edge_runtime.bundle import LABELS, Action, Interval, OperatingPoint, ScoreName
 from train.config import ExportConfig
 
-_MASK_THRESHOLDS = np.linspace(0.1, 0.9, 17)
+# Even steps of the odds: lesions are a few per cent of a film, and so are the probabilities.
+_MASK_THRESHOLDS = 1.0 / (1.0 + np.exp(-np.linspace(-4.0, 2.0, 25)))
 
 Doubles = npt.NDArray[np.float64]
 
@@ -75,20 +76,47 @@ def operating_point(
     )
 
 
-def fit_mask_threshold(probability: npt.NDArray[np.float32], masks: npt.NDArray[np.uint8]) -> float:
-    """Return the lesion probability at which the marked area fits tumours best (mean Dice)."""
+def fit_mask_threshold(
+    probability: npt.NDArray[np.float32],
+    masks: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int32],
+    max_false: float,
+) -> float:
+    """Return the lesion probability from which a cell is marked.
+
+    The one at which marks fit tumours best (mean Dice) among those that leave enough of the
+    tumour-free films without any mark.
+
+    Parameters
+    ----------
+    probability
+        (n, rows, columns), 0..1.
+    masks
+        (n, k * rows, k * columns), lesion coverage 0..255.
+    labels
+        (n,), 0..2.
+    max_false
+        Share of tumour-free films that may be marked, 0..1. Where no threshold is high enough for
+        it, the highest is taken.
+    """
     rows, columns = masks.shape[1] // probability.shape[1], masks.shape[2] // probability.shape[2]
-    reference = masks > 127
+    tumour = labels > 0
+    reference = masks[tumour] > 127
     reference_area = reference.sum(axis=(1, 2))
+
+    def false_masks(threshold: float) -> float:
+        marked = [decision.lesion_mask(film, threshold).any() for film in probability[~tumour]]
+        return float(np.mean(marked)) if marked else 0.0
 
     def mean_dice(threshold: float) -> float:
         dice = []
-        for film, truth, area in zip(probability, reference, reference_area, strict=True):
+        for film, truth, area in zip(probability[tumour], reference, reference_area, strict=True):
             marked = decision.lesion_mask(film, threshold).repeat(rows, 0).repeat(columns, 1)
             dice.append(2.0 * (marked & truth).sum() / max(int(marked.sum() + area), 1))
         return float(np.mean(dice))
 
-    return float(max(_MASK_THRESHOLDS, key=mean_dice))
+    allowed = [t for t in _MASK_THRESHOLDS if false_masks(t) <= max_false]
+    return float(max(allowed or _MASK_THRESHOLDS[-1:], key=mean_dice))
 
 
 def _share(hits: int, of: int) -> Interval:

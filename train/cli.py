@@ -211,7 +211,7 @@ def train(
     ] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="With --folds: how many seeds a fold.")] = 1,
 ) -> None:
-    """Train in float, then quantization-aware with the float model as teacher.
+    """Train in float, prune if the recipe says so, then quantization-aware with float as teacher.
 
     Kill it at any time: the same command goes on where it was. Every key of a recipe is explained
     in `train/recipes/default.toml`.

@@ -61,6 +61,9 @@ class ModelConfig(_Section):
     alpha: float = Field(1.0, description="width of mobilenet_v2 (0.35, 0.5, 0.75, 1.0)")
     weights: str = Field("imagenet", description="'imagenet', 'none', or a weights file")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of features dropped before cam")
+    heads: tuple[Literal["subtype", "region", "embedding"], ...] = Field(
+        (), description="heads beside cam and mask; subtype and region need columns of that name"
+    )
     mask_channels: int = Field(48, ge=8, le=256, description="width of the mask decoder")
 
 
@@ -99,6 +102,8 @@ class LossConfig(_Section):
     mask_weight: float = Field(
         20.0, ge=0, description="weight of the mask loss, a mean over cells of which 1 % are lesion"
     )
+    subtype_weight: float = Field(0.3, ge=0, description="weight of the head of subtypes")
+    region_weight: float = Field(0.1, ge=0, description="weight of the head of regions")
     dice_share: float = Field(0.1, ge=0, le=1, description="Dice share of the mask loss, rest BCE")
 
 
@@ -116,6 +121,19 @@ class FloatConfig(_Section):
     )
     average: float = Field(
         0.99, ge=0, lt=1, description="decay of the moving average of weights, 0 for none"
+    )
+
+
+class PruneConfig(_Section):
+    """Pruning between float and quantization: zeros that make the bundle smaller, not faster."""
+
+    sparsity: float = Field(
+        0.0, ge=0, lt=1, description="share of zeros in the 1 x 1 convolutions, 0 for no pruning"
+    )
+    epochs: int = Field(4, ge=1, description="epochs; the share has risen after three quarters")
+    learning_rate: float = Field(1e-4, gt=0, description="peak of the cosine schedule")
+    distillation: float = Field(
+        0.8, ge=0, le=1, description="share of the loss that follows the float model, rest labels"
     )
 
 
@@ -142,6 +160,15 @@ class ExportConfig(_Section):
     malignant_sensitivity: float = Field(
         0.80, gt=0, lt=1, description="aim of the urgent_review point"
     )
+    mirror: bool = Field(
+        True, description="run each film mirrored, too, and average: twice the time, fewer errors"
+    )
+    max_false_masks: float = Field(
+        0.10, gt=0, le=1, description="share of tumour-free films that may get a lesion mask"
+    )
+    context: tuple[Literal["age", "sex", "region"], ...] = Field(
+        (), description="facts beside the pixels that are weighed with them where they are known"
+    )
     conformal_alpha: float = Field(0.10, gt=0, lt=1, description="miss rate of prediction sets")
     max_auc_drop: float = Field(
         0.01, ge=0, description="the export fails if int8 loses more macro AUC to Keras float"
@@ -161,6 +188,7 @@ class Recipe(_Section):
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
     float_: FloatConfig = Field(FloatConfig(), alias="float")
+    prune: PruneConfig = PruneConfig()
     qat: QatConfig = QatConfig()
     export: ExportConfig = ExportConfig()
 

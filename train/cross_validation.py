@@ -117,8 +117,13 @@ def _score(run: Run) -> FoldScore:
     known = test.labels >= 0
 
     def auc(model: tf_keras.Model) -> float:
-        fusion = fit_fusion(predict(model, calibration), calibration.labels)
-        probabilities = fused_probabilities(predict(model, test), fusion)
+        mirror = run.recipe.export.mirror
+        outputs = predict(model, calibration, mirror=mirror)
+        fusion = fit_fusion(
+            outputs, calibration.labels, calibration.malignant_subtypes, calibration.context
+        )
+        answers = predict(model, test, mirror=mirror)
+        probabilities = fused_probabilities(answers, fusion, test.context)
         return macro_auc(test.labels[known], probabilities[known])
 
     return FoldScore(

@@ -1,5 +1,7 @@
 """Train a run: heads, everything in float, then quantization-aware with the float model as teacher.
 
+Between the two, a recipe with ``prune.sparsity`` prunes the network.
+
 Every epoch ends in a checkpoint. A run that was killed goes on at the epoch it was in, with the
 films in the same order; see :class:`_Phase`. Several devices share each batch; of several workers
 only the chief writes into the run folder, see :mod:`train.distribute`.
@@ -22,14 +24,17 @@ import tensorflow as tf
 import tf_keras
 from rich.progress import Progress, TaskID
 
+from edge_runtime.bundle import LABELS
+from edge_runtime.decision import average_mirrored
 from edge_runtime.errors import RunError
 from train.average import WeightAverage
 from train.config import Precision, Recipe
 from train.dataset.cache import FilmCache, build_cache
 from train.dataset.check import duplicate_groups
 from train.dataset.pipeline import FilmSet, evaluation_batches, group_index, training_batches
-from train.dataset.schema import Dataset, label_index
+from train.dataset.schema import Dataset, film_context, label_index
 from train.dataset.split import Part, split_patients, split_sha256
+from train.dataset.vocabulary import find_vocabulary
 from train.distribute import (
     chief_first,
     choose_strategy,
@@ -44,6 +49,7 @@ from train.distribute import (
 from train.fusion import fused_auc
 from train.model.heads import build_model, is_backbone_layer
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
+from train.prune import prune_gradually
 from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
 from train.run import Run, create_run, load_run
 
@@ -105,7 +111,9 @@ def _open_run(
         return run
     groups = duplicate_groups(chosen, folder / "cache", progress)
     split = split_patients(chosen.films, groups, recipe.data, recipe.seed)
-    return create_run(folder, recipe, dataset, split)
+    trained = chosen.films[(split["part"] == "train").to_numpy()]
+    vocabulary = find_vocabulary(trained, recipe.model.heads)
+    return create_run(folder, recipe, dataset, split, vocabulary)
 
 
 def _open_cache(run: Run, chosen: Dataset, progress: Progress) -> FilmCache:
@@ -125,14 +133,27 @@ def film_set(run: Run, dataset: Dataset, cache: FilmCache, part: Part) -> FilmSe
     rows = np.flatnonzero((run.split()["part"] == part).to_numpy())
     films = dataset.films.iloc[rows]
     groups = group_index(films, run.recipe.data.balance)
-    return FilmSet(cache, rows, label_index(films), run.recipe.input, groups)
+    facts = run.recipe.export.context
+    return FilmSet(
+        cache,
+        rows,
+        label_index(films),
+        run.recipe.input,
+        groups,
+        heads=run.vocabulary.codes(films),
+        malignant_subtypes=run.vocabulary.malignant,
+        context=tuple(
+            {name: word for name, word in film_context(film).items() if name in facts}
+            for _, film in films.iterrows()
+        )
+        if facts
+        else (),
+    )
 
 
 def float_model(run: Run) -> tf_keras.Model:
-    """Return the run's float network."""
-    model = _build(run.recipe, weights="none")
-    model.load_weights(run.float_weights)
-    return model
+    """Return the run's float network, as it was before any pruning."""
+    return _load(run, run.float_weights)
 
 
 def qat_model(run: Run) -> tf_keras.Model:
@@ -149,23 +170,31 @@ def qat_model(run: Run) -> tf_keras.Model:
             "Go on with 'osteoedge train DATASET --out RUN', same recipe",
             str(run.folder),
         )
-    model = quantize_aware(_build(run.recipe, weights="none"), run.recipe.input)
+    model = quantize_aware(_build(run, weights="none"), run.recipe.input)
     freeze_batch_norm(model)
     model.load_weights(run.qat_weights)
     return model
 
 
-def predict(model: tf_keras.Model, films: FilmSet) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the outputs of a network for all films, in order: `cam` and `mask`, float32."""
+def predict(
+    model: tf_keras.Model, films: FilmSet, *, mirror: bool = False
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the outputs of a network for all films, in order: float32, by head.
+
+    ``mirror`` averages them with those of the films mirrored, as a device may do.
+    """
     devices = model.distribute_strategy.num_replicas_in_sync
     outputs = []
     for batch in evaluation_batches(films, batch=PREDICTION_BATCH):
         count = batch["film"].shape[0]
         # A device without a film would fail: the first ones come again until all have the same.
-        shared = np.arange(-(-count // devices) * devices) % count
-        outputs.append(model.predict_on_batch(tf.gather(batch["film"], shared)))
-    joined = {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
-    return {head: values[: len(films)] for head, values in joined.items()}
+        shared = tf.gather(batch["film"], np.arange(-(-count // devices) * devices) % count)
+        answers = model.predict_on_batch(shared)
+        if mirror:
+            mirrored = model.predict_on_batch(shared[:, :, ::-1])
+            answers = average_mirrored(answers, mirrored)
+        outputs.append({head: answer[:count] for head, answer in answers.items()})
+    return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
 
 
 @dataclass(frozen=True)
@@ -186,6 +215,8 @@ class _Phase:
     # schedule need no choice. Quantization only has to do no harm, and these films show harm.
     keep: Literal["last", "best"]
     weights: Path
+    # Where `model` wraps a plain one around the same variables: that one, whose weights are kept.
+    plain: tf_keras.Model | None = None
 
 
 @dataclass(frozen=True)
@@ -216,13 +247,23 @@ class _Trainer:
 
     def train(self) -> Run:
         recipe = self.recipe
-        weights = tf.constant(class_weights(self.films.labels, recipe.loss))
+        words = self.run.vocabulary
+        heads = {
+            "label": (self.films.labels, len(LABELS)),
+            "subtype": (self.films.heads.get("subtype"), len(words.subtypes)),
+            "region": (self.films.heads.get("region"), len(words.regions)),
+        }
+        weights = {
+            head: tf.constant(class_weights(labels, recipe.loss, classes))
+            for head, (labels, classes) in heads.items()
+            if labels is not None
+        }
 
         def supervised(outputs: Outputs, batch: Batch) -> tf.Tensor:
             return supervised_loss(outputs, batch, weights, recipe.loss)
 
         if "float" not in self.run.done:
-            model = _build(recipe, recipe.model.weights, recipe.float_.precision)
+            model = _build(self.run, recipe.model.weights, recipe.float_.precision)
             warm = self.run.folder / "weights" / "warmup.weights.h5"
             if recipe.float_.warmup_epochs:
                 _train_only_heads(model)
@@ -259,33 +300,61 @@ class _Trainer:
                     weights=self.run.float_weights,
                 )
             )
+        if recipe.prune.sparsity and "prune" not in self.run.done:
+            self._prune(supervised)
         if "qat" not in self.run.done:
             self._quantize(supervised)
         return self.run
 
+    def _prune(self, supervised: Loss) -> None:
+        """Make small weights zero, step by step, while the network follows what it was."""
+        recipe = self.recipe
+        plain = float_model(self.run)
+        steps = self._steps(recipe.float_.batch, recipe.prune.epochs)
+        model = prune_gradually(plain, recipe.prune.sparsity, steps)
+        self._fit(
+            _Phase(
+                name="prune",
+                model=model,
+                loss=_follow(
+                    float_model(self.run),
+                    recipe.prune.distillation,
+                    recipe.loss.mask_weight,
+                    supervised,
+                ),
+                batch=recipe.float_.batch,
+                epochs=recipe.prune.epochs,
+                groups=((model.trainable_variables, recipe.prune.learning_rate),),
+                weight_decay=0.0,
+                # The average of weights before and after they were pruned is not zero.
+                average=0.0,
+                # Epochs before the last are not sparse enough.
+                keep="last",
+                weights=self.run.pruned_weights,
+                plain=plain,
+            )
+        )
+
     def _quantize(self, supervised: Loss) -> None:
         """Calibrate activation ranges on training films, then fine-tune towards the teacher."""
         recipe = self.recipe
+        pruned = recipe.prune.sparsity > 0.0
         with constant_statistics():
+            start = _load(self.run, self.run.pruned_weights if pruned else self.run.float_weights)
+            student = quantize_aware(start, recipe.input)
             teacher = float_model(self.run)
-            # Before the teacher is frozen: what is trainable decides what a weights file holds.
-            student = quantize_aware(teacher, recipe.input)
-        teacher.trainable = False
         freeze_batch_norm(student)
         calibrate_ranges(student, self._calibration_films())
-        share = recipe.qat.distillation
-
-        def loss(outputs: Outputs, batch: Batch) -> tf.Tensor:
-            follow = distillation_loss(
-                outputs, teacher(batch["film"], training=False), recipe.loss.mask_weight
-            )
-            return share * follow + (1.0 - share) * supervised(outputs, batch)
-
         self._fit(
             _Phase(
                 name="qat",
                 model=student,
-                loss=loss,
+                loss=_follow(
+                    teacher,
+                    recipe.qat.distillation,
+                    recipe.loss.mask_weight,
+                    supervised,
+                ),
                 batch=recipe.qat.batch,
                 epochs=recipe.qat.epochs,
                 groups=((student.trainable_variables, recipe.qat.learning_rate),),
@@ -384,7 +453,8 @@ class _Trainer:
         self, phase: _Phase, epoch: int, best: tf.Variable, trained: _Trained | None
     ) -> float:
         """Write down the macro AUC after an epoch, and keep the weights if they are wanted."""
-        own = fused_auc(predict(phase.model, self.validation), self.validation.labels)
+        films = self.validation
+        own = fused_auc(predict(phase.model, films), films.labels, films.malignant_subtypes)
         auc = value_of_chief(self.strategy, own)
         with self.logs.as_default():
             tf.summary.scalar(f"{phase.name}/validation_auc_macro", auc, step=epoch)
@@ -398,14 +468,14 @@ class _Trainer:
         if phase.keep == "last" or auc > float(best.numpy()):
             best.assign(auc)
             temporary = self.out / "weights" / f"part.{phase.weights.name}"
-            phase.model.save_weights(temporary)
+            (phase.plain or phase.model).save_weights(temporary)
             temporary.replace(temporary.with_name(phase.weights.name))
         return auc
 
     def _optimizer(
         self, phase: _Phase, variables: list[tf.Variable], learning_rate: float
     ) -> tf_keras.optimizers.Optimizer:
-        steps = max(1, len(self.films) // phase.batch) * max(1, phase.epochs)
+        steps = self._steps(phase.batch, phase.epochs)
         schedule = tf_keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=learning_rate / 20.0,
             decay_steps=max(1, steps - steps // 10),
@@ -416,8 +486,19 @@ class _Trainer:
         optimizer.build(variables)
         return optimizer
 
+    def _steps(self, batch: int, epochs: int) -> int:
+        return max(1, len(self.films) // batch) * max(1, epochs)
 
-def _build(recipe: Recipe, weights: str, precision: Precision = "float32") -> tf_keras.Model:
+
+def _load(run: Run, weights: Path) -> tf_keras.Model:
+    """Return the run's network in float with weights from a file."""
+    model = _build(run, weights="none")
+    model.load_weights(weights)
+    return model
+
+
+def _build(run: Run, weights: str, precision: Precision = "float32") -> tf_keras.Model:
+    recipe, words = run.recipe, run.vocabulary
     source: Literal["imagenet", "none"] | Path
     source = weights if weights in ("imagenet", "none") else Path(weights)  # type: ignore[assignment]
     return build_model(
@@ -427,6 +508,9 @@ def _build(recipe: Recipe, weights: str, precision: Precision = "float32") -> tf
         alpha=recipe.model.alpha,
         dropout=recipe.model.dropout,
         mask_channels=recipe.model.mask_channels,
+        subtypes=len(words.subtypes),
+        regions=len(words.regions),
+        embedding="embedding" in recipe.model.heads,
         weights=source,
         precision=precision,
     )
@@ -442,6 +526,18 @@ def _films_per_second(batches: tf.data.Dataset, use: Callable[[tuple[Batch, ...]
         else:
             films += sum(int(batch["label"].shape[0]) for batch in own)
     return films / max(time.perf_counter() - start, 1e-9)
+
+
+def _follow(teacher: tf_keras.Model, share: float, mask_weight: float, supervised: Loss) -> Loss:
+    """Return a loss of which ``share`` follows a teacher, and the rest the labels."""
+    teacher.trainable = False
+
+    def loss(outputs: Outputs, batch: Batch) -> tf.Tensor:
+        answers = teacher(batch["film"], training=False)
+        follow = distillation_loss(outputs, answers, mask_weight)
+        return share * follow + (1.0 - share) * supervised(outputs, batch)
+
+    return loss
 
 
 def _train_only_heads(model: tf_keras.Model) -> None:

@@ -180,6 +180,8 @@ class _KernelConfig(registries.Default8BitQuantizeConfig):  # type: ignore[misc]
 class _KernelQuantizer(LastValueQuantizer):  # type: ignore[misc]
     """Quantizes each output channel of a kernel by its own largest weight.
 
+    Zero stays zero, also in training: what was pruned before stays pruned.
+
     The toolkit takes the last axis for the channels. In a depthwise kernel that is 1 long: one
     range for channels whose ImageNet weights differ a hundredfold.
     """
@@ -211,6 +213,9 @@ class _KernelQuantizer(LastValueQuantizer):  # type: ignore[misc]
         rows, columns = inputs.shape[:2]
         by_channel = tf.reshape(inputs, (rows, columns, -1, inputs.shape[self.channel_axis]))
         if training:
+            # A weight that is exactly zero was pruned. Without a gradient it stays so.
+            pruned = by_channel == 0.0
+            by_channel = tf.where(pruned, tf.stop_gradient(by_channel), by_channel)
             reach = tf.reduce_max(tf.abs(by_channel), axis=(0, 1, 2))
             reach = tf.maximum(reach, self.SMALLEST_RANGE * tf.reduce_max(reach))
             weights["min_var"].assign(-reach)

@@ -5,7 +5,7 @@
     RUN/run.json        dataset card and hash, recipe, split hash, versions, phases done
     RUN/split.csv       image_id, patient_id, part
     RUN/history.jsonl   one line an epoch
-    RUN/weights/        float.weights.h5, qat.weights.h5
+    RUN/weights/        float.weights.h5, pruned.weights.h5 where pruned, qat.weights.h5
     RUN/checkpoints/    one folder a phase, to resume from
     RUN/tensorboard/    logs
     RUN/cache/          decoded films
@@ -27,6 +27,7 @@ from train.config import Recipe
 from train.dataset.cache import FilmCache, build_cache
 from train.dataset.schema import Dataset, DatasetCard, load_dataset
 from train.dataset.split import split_sha256
+from train.dataset.vocabulary import Vocabulary
 
 FORMAT = "osteoedge.run/1"
 SOFTWARE = ("osteoedge", "tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy")
@@ -42,6 +43,7 @@ class Run:
     dataset_root: Path
     dataset_sha256: str
     split_sha256: str
+    vocabulary: Vocabulary
     software: dict[str, str]
     done: tuple[str, ...]
 
@@ -49,6 +51,11 @@ class Run:
     def float_weights(self) -> Path:
         """Averaged weights at the end of the float epochs."""
         return self.folder / "weights" / "float.weights.h5"
+
+    @property
+    def pruned_weights(self) -> Path:
+        """Weights of the float network after pruning, where the recipe has it."""
+        return self.folder / "weights" / "pruned.weights.h5"
 
     @property
     def qat_weights(self) -> Path:
@@ -95,13 +102,16 @@ class Run:
             "dataset_root": str(self.dataset_root),
             "dataset_sha256": self.dataset_sha256,
             "split_sha256": self.split_sha256,
+            "vocabulary": asdict(self.vocabulary),
             "software": self.software,
             "done": list(self.done),
         }
         write_atomically(self.folder / "run.json", (json.dumps(document, indent=2) + "\n").encode())
 
 
-def create_run(folder: Path, recipe: Recipe, dataset: Dataset, split: pd.DataFrame) -> Run:
+def create_run(
+    folder: Path, recipe: Recipe, dataset: Dataset, split: pd.DataFrame, vocabulary: Vocabulary
+) -> Run:
     """Start a run folder."""
     for name in ("weights", "checkpoints", "tensorboard"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -113,6 +123,7 @@ def create_run(folder: Path, recipe: Recipe, dataset: Dataset, split: pd.DataFra
         dataset_root=dataset.root.resolve(),
         dataset_sha256=dataset.sha256,
         split_sha256=split_sha256(split),
+        vocabulary=vocabulary,
         software={name: version(name) for name in SOFTWARE},
         done=(),
     )
@@ -137,6 +148,7 @@ def load_run(folder: Path) -> Run:
             recipe=Recipe.model_validate(document.pop("recipe")),
             card=DatasetCard(**document.pop("card")),
             dataset_root=Path(document.pop("dataset_root")),
+            vocabulary=Vocabulary(**{k: tuple(v) for k, v in document.pop("vocabulary").items()}),
             done=tuple(document.pop("done")),
             **document,
         )

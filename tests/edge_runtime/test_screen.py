@@ -55,6 +55,12 @@ def test_a_document_and_a_picture_for_each_film(films: Path, screened: Path) -> 
         assert sum(document["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
         tumour = 1.0 - document["probabilities"]["no_tumour"]
         assert document["tumour_probability"] == pytest.approx(tumour, abs=1e-5)
+        assert sum(document["region_probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+        subtypes = document["subtype_probabilities"]
+        if document["decision"] == "not_flagged":
+            assert subtypes is None, "what a film without a flag may show would be a flag"
+        else:
+            assert sum(subtypes.values()) == pytest.approx(1.0, abs=1e-5)
         assert document["delegate"]["name"] == "cpu"
         assert document["bundle"]["data_licence"] == "CC0-1.0"
         stages = {"read", "decode", "preprocess", "invoke", "postprocess", "total"}

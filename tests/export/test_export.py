@@ -14,14 +14,10 @@ from edge_runtime.bundle import LABELS, ModelBundle, load_bundle
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener
-from export.calibrate import (
-    DeviceOutputs,
-    conformal_quantile,
-    fit_mask_threshold,
-    operating_point,
-    run_films,
-)
+from export.calibrate import DeviceOutputs, conformal_quantile, run_films
+from export.convert import describe, to_int8
 from tests.conftest import Trained, osteoedge
+from train.calibration import fit_mask_threshold, operating_point
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import label_index
 from train.fit import film_set, float_model, predict, qat_model
@@ -55,7 +51,8 @@ def test_keras_tflite_and_the_device_agree_on_every_head(
         assert steps.max() < MAX_STEPS, (head, steps.mean(), steps.max())
         assert len(np.unique(tflite.stored[head])) > 16, f"{head} is not a constant"
 
-    real = tflite.real()
+    mirrored = run_films(model, spec, run.recipe.input, pixels[:, :, ::-1])
+    real = decision.average_mirrored(tflite.real(), mirrored.real())
     probabilities = fused_probabilities(real, bundle.manifest.calibration.fusion)
     masks = decision.mask_probability(real["mask"][..., 0])
     screener = Screener(bundle)
@@ -135,6 +132,23 @@ def test_qat_at_step_0_is_the_float_model(trained: Trained) -> None:
     assert auc["step 0"] == pytest.approx(auc["float"], abs=0.01)
 
 
+def test_the_float_weights_can_be_quantized_after_training(trained: Trained) -> None:
+    run = load_run(trained.run)
+    dataset = run.dataset()
+    cache, spec = run.cache(dataset), run.recipe.input
+    network = float_model(run)
+    films = spec.normalise(cache.pixels[:24])[..., np.newaxis]
+    model = to_int8(network, spec, (film[np.newaxis] for film in films))
+    described = describe(model, run.recipe.model.backbone, "ptq-int8", "")
+    assert described.variant == "ptq-int8"
+    assert set(described.outputs) == {"cam", "mask", "subtype", "region", "embedding"}
+    loaded = CpuDelegate().load(model, described, threads=2)
+    real = run_films(loaded, described, spec, cache.pixels[:24]).real()
+    exact = network.predict_on_batch(films)
+    for head in ("cam", "mask", "subtype", "region"):
+        assert np.corrcoef(real[head].ravel(), exact[head].ravel())[0, 1] > 0.95, head
+
+
 def test_the_gate_refuses_a_file_that_lost_too_much(trained: Trained, tmp_path: Path) -> None:
     """A run whose quantized weights are another model's must not become a bundle."""
     run = tmp_path / "run"
@@ -186,7 +200,19 @@ def test_mask_threshold_finds_the_level_of_the_lesion() -> None:
     probability = np.full((3, 24, 24), 0.15, np.float32)
     probability[:, 5:15, 5:15] = 0.42
     masks = (probability > 0.3).repeat(4, 1).repeat(4, 2).astype(np.uint8) * 255
-    assert 0.15 < fit_mask_threshold(probability, masks) <= 0.42
+    labels = np.array([1, 1, 2], np.int32)
+    assert 0.15 < fit_mask_threshold(probability, masks, labels, 0.1) <= 0.42
+
+
+def test_mask_threshold_spares_films_without_a_tumour() -> None:
+    probability = np.full((2, 24, 24), 0.01, np.float32)
+    probability[0, 5:15, 5:15] = 0.6
+    probability[1, 5:15, 5:15] = 0.4
+    masks = np.zeros((2, 96, 96), np.uint8)
+    masks[0, 20:60, 20:60] = 255
+    labels = np.array([1, 0], np.int32)
+    assert 0.4 < fit_mask_threshold(probability, masks, labels, 0.1) <= 0.6
+    assert fit_mask_threshold(probability, masks, labels, 1.0) <= 0.4
 
 
 def test_levels(bundle: ModelBundle) -> None:

@@ -31,6 +31,17 @@ def test_outputs_are_maps_at_stride_32_and_4(backbone: str, alpha: float) -> Non
     assert model.output_names == ["cam", "mask"]
 
 
+def test_further_heads_are_maps_too() -> None:
+    size = {"alpha": 0.35, "weights": "none"}
+    model = build_model("mobilenet_v2", 96, 64, subtypes=5, regions=3, embedding=True, **size)
+    outputs = model(np.zeros((2, 96, 64, 1), np.float32))
+    shapes = {name: tuple(output.shape) for name, output in outputs.items()}
+    assert shapes["subtype"] == (2, 3, 2, 5)
+    assert shapes["region"] == (2, 3, 2, 3)
+    assert shapes["embedding"] == (2, 3, 2, 1280)
+    assert not is_backbone_layer(model.get_layer("subtype"))
+
+
 def test_graph_is_flat_and_of_layers_that_quantize(model: tf_keras.Model) -> None:
     kinds = {type(layer).__name__ for layer in model.layers}
     assert kinds <= {
@@ -85,7 +96,7 @@ def test_imagenet_weights_reach_the_backbone_and_only_it() -> None:
     [
         ("mobilenet_v2", 100, 1.0, "100 x 96 pixels. Choose a height and a width"),
         ("resnet50", 96, 1.0, "no backbone 'resnet50'"),
-        ("efficientnet_lite0", 96, 0.5, "Choose efficientnet_lite0 with alpha = 1.0"),
+        ("efficientnet_lite0", 96, 0.5, "Choose efficientnet_lite0..2 with alpha"),
     ],
 )
 def test_what_cannot_be_built_is_refused(

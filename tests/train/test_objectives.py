@@ -33,7 +33,7 @@ def outputs_of(logits: list[list[float]], mask_logit: float = -20.0) -> dict[str
 
 
 PLAIN = LossConfig(label_smoothing=0.0, mask_weight=0.0)
-SAME = tf.ones(3)
+SAME = {"label": tf.ones(3), "subtype": tf.ones(2), "region": tf.ones(2)}
 
 
 @settings(deadline=None)
@@ -127,3 +127,50 @@ def test_distillation_is_least_where_student_and_teacher_agree() -> None:
         np.testing.assert_allclose(gradient, 0.0, atol=1e-6)
     other = outputs_of([[0.0, 1.0, -2.0]], 1.3)
     assert float(distillation_loss(other, teacher, 20.0)) > float(loss)
+
+
+def with_heads(subtype: int, region: int, mask_known: float = 1.0) -> tuple[Any, Any]:
+    """One film with a lesion in its left half, and maps that say 3 there and -3 elsewhere."""
+    halves = np.zeros((1, 4, 4, 1), np.float32)
+    halves[:, :, :2] = 1.0
+    maps = np.zeros((1, 2, 2, 2), np.float32)
+    maps[:, :, 0, 1], maps[:, :, 1, 1] = 3.0, -3.0
+    batch = batch_of([1], halves) | {
+        "mask_known": tf.fill([1], mask_known),
+        "subtype": tf.constant([subtype]),
+        "region": tf.constant([region]),
+    }
+    seen = tf.constant(np.where(halves > 0, 20.0, -20.0).astype(np.float32))
+    outputs = outputs_of([[0, 20, 0]]) | {"mask": seen}
+    return outputs | {"subtype": tf.constant(maps), "region": tf.constant(maps)}, batch
+
+
+def test_subtypes_are_learned_where_the_lesion_is_and_regions_everywhere() -> None:
+    heads = LossConfig(label_smoothing=0.0, mask_weight=0.0, subtype_weight=1.0, region_weight=0.0)
+    expected = float(np.log1p(np.exp(-3.0)))
+    for known in (0.0, 1.0):
+        outputs, batch = with_heads(1, -1, known)
+        assert float(supervised_loss(outputs, batch, SAME, heads)) == pytest.approx(
+            expected, rel=1e-3
+        )
+    heads = LossConfig(label_smoothing=0.0, mask_weight=0.0, subtype_weight=0.0, region_weight=1.0)
+    outputs, batch = with_heads(-1, 0)
+    assert float(supervised_loss(outputs, batch, SAME, heads)) == pytest.approx(np.log(2), rel=1e-3)
+
+
+def test_unknown_subtypes_and_regions_count_for_nothing() -> None:
+    outputs, batch = with_heads(-1, -1)
+    plain = {head: outputs[head] for head in ("cam", "mask")}
+    expected = float(supervised_loss(plain, batch, SAME, LossConfig()))
+    assert float(supervised_loss(outputs, batch, SAME, LossConfig())) == pytest.approx(expected)
+
+
+def test_a_student_follows_every_head_of_its_teacher() -> None:
+    teacher, _ = with_heads(-1, -1)
+    least = float(distillation_loss(teacher, teacher, 20.0))
+    for head in ("cam", "mask", "subtype", "region"):
+        other = teacher | {head: teacher[head][:, :, ::-1] + 0.5 * teacher[head]}
+        changed = float(distillation_loss(other, teacher, 20.0))
+        assert changed >= least - 1e-6
+    flipped = teacher | {"subtype": teacher["subtype"][:, :, ::-1]}
+    assert float(distillation_loss(flipped, teacher, 20.0)) > least + 1.0

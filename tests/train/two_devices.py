@@ -52,7 +52,7 @@ def network() -> tf_keras.Model:
 
 def loss(outputs: Outputs, batch: Batch) -> tf.Tensor:
     fixed = {name: tf.zeros_like(value) + 0.3 for name, value in outputs.items()}
-    weights = tf.constant([0.5, 1.0, 1.5])
+    weights = {"label": tf.constant([0.5, 1.0, 1.5])}
     return supervised_loss(outputs, batch, weights, LossConfig()) + distillation_loss(
         outputs, fixed, 2.0
     )

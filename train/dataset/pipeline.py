@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,13 @@ class FilmSet:
     groups
         (n,) number of the group that each film belongs to, 0..g-1: groups are seen equally often
         in training. None: films are.
+    heads
+        (n,) channel of each film by the name of a further head, -1 for unknown.
+    malignant_subtypes
+        Which channels of the head `subtype` are malignant.
+    context
+        Per film, what is known beside the pixels: :func:`edge_runtime.context.context_words`.
+        Empty where the recipe takes nothing but pixels.
     """
 
     cache: FilmCache
@@ -43,6 +50,9 @@ class FilmSet:
     labels: npt.NDArray[np.int32]
     spec: InputSpec
     groups: npt.NDArray[np.int64] | None = None
+    heads: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    malignant_subtypes: tuple[int, ...] = ()
+    context: tuple[Mapping[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,7 +80,8 @@ def training_batches(
     ------
     dict
         `film` (n, h, w, 1) normalised float32; `label` (n,) int32, -1 unknown; `mask`
-        (n, h/4, w/4, 1) float32 coverage 0..1; `mask_known` (n,) float32 0 or 1.
+        (n, h/4, w/4, 1) float32 coverage 0..1; `mask_known` (n,) float32 0 or 1; and (n,) int32
+        for each of ``films.heads``.
 
     Raises
     ------
@@ -92,11 +103,12 @@ def training_batches(
     def load(number: tf.Tensor, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         count = tf.shape(rows)[0]
         first, last = (count * (share.index + end) // share.count for end in (0, 1))
-        pixels, masks, labels, known = _gather(films, rows[first:last])
+        rows = rows[first:last]
+        pixels, masks, labels, known = _gather(films, rows)
         draw = tf.cast(number, tf.int32) * share.count + share.index
         batch_seed = tf.stack([draw, seed * 100_003 + epoch])
         pixels, masks = augment(pixels, masks, config, batch_seed)
-        return _batch(pixels, masks, labels, known, films.spec)
+        return _batch(pixels, masks, labels, known, films.spec) | _further(films, rows)
 
     return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(4)
 
@@ -154,7 +166,7 @@ def evaluation_batches(films: FilmSet, *, batch: int) -> tf.data.Dataset:
     dataset = tf.data.Dataset.range(len(films)).batch(batch)
 
     def load(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _batch(*_gather(films, rows), films.spec)
+        return _batch(*_gather(films, rows), films.spec) | _further(films, rows)
 
     return dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
@@ -187,6 +199,10 @@ def _gather(films: FilmSet, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.T
         labels,
         known,
     )
+
+
+def _further(films: FilmSet, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {head: tf.gather(channels, rows) for head, channels in films.heads.items()}
 
 
 def _batch(

@@ -104,8 +104,9 @@ def evaluate_models(
 ) -> Evaluation:
     """Evaluate bundles, runs and prediction tables on one dataset.
 
-    Writes ``metrics.json`` and ``predictions.csv`` of the first model and ``report.html`` of all.
-    Answers are kept under ``answers``: an evaluation that was stopped goes on where it was.
+    A bundle that weighs age, sex or region with the pixels is a second time in the table, without
+    them. Writes ``metrics.json`` and ``predictions.csv`` of the first model and ``report.html`` of
+    all. Answers are kept under ``answers``: an evaluation that was stopped goes on where it was.
 
     Raises
     ------
@@ -117,8 +118,13 @@ def evaluate_models(
     asked = corruption.ALL if robustness else corruption.BLURS
     answers: list[_Evaluated] = []
     turned: list[UnderCorruption] = []
-    for number, path in enumerate(models, start=1):
-        found, corrupted = _evaluate(path, dataset, out, through_dicom, asked)
+    pending = [(path, True) for path in models]
+    while pending:
+        path, context = pending.pop(0)
+        found, corrupted = _evaluate(path, dataset, out, through_dicom, asked, context=context)
+        if context and isinstance(found.model, BundleModel) and found.model.takes_context:
+            pending.insert(0, (path, False))
+        number = len(answers) + 1
         taken = any(answer.name == found.name for answer in answers)
         # Two bundles of one model, or two readers with one file name, stay two columns.
         answers.append(replace(found, name=f"{found.name} ({number})") if taken else found)
@@ -197,10 +203,12 @@ def _evaluate(
     out: Path,
     through_dicom: bool,
     asked: Sequence[corruption.Corruption],
+    *,
+    context: bool,
 ) -> tuple[_Evaluated, list[UnderCorruption]]:
     if path.suffix == ".csv":
         return _evaluate_table(path, dataset), []
-    model: FilmModel = FloatModel(path) if path.is_dir() else BundleModel(path)
+    model: FilmModel = FloatModel(path) if path.is_dir() else BundleModel(path, context=context)
     count = len(dataset.films)
     with AnswerStore(out / "answers", model.sha256) as store, bar() as progress:
         plain = progress.add_task(f"screen with {path.name}", total=count)

@@ -112,7 +112,7 @@ def write_gallery(
     folder.mkdir(parents=True, exist_ok=True)
     for caption, position in choose(predictions):
         film = dataset.films.iloc[position]
-        radiograph = read_film(dataset.image_path(film), through_dicom=False)
+        radiograph = read_film(dataset.image_path(film), film, through_dicom=False)
         shape = (radiograph.display.shape[0], radiograph.display.shape[1])
         answer = model.answer(radiograph)
         marked = np.zeros((GRID, GRID), bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from edge_runtime import decision
 from edge_runtime.bundle import LABELS, Fusion, OperatingPoint, Purpose, load_bundle
+from edge_runtime.context import context_words
 from edge_runtime.errors import RunError
 from edge_runtime.preprocess import InputSpec, to_network_pixels
 from edge_runtime.quality import check_quality
@@ -60,15 +62,23 @@ class FilmModel(Protocol):
 
 
 class BundleModel:
-    """A bundle, run by the device's code."""
+    """A bundle, run by the device's code.
 
-    def __init__(self, path: Path) -> None:
+    ``context = False`` keeps what is known beside the pixels from it.
+    """
+
+    def __init__(self, path: Path, *, context: bool = True) -> None:
         bundle = load_bundle(path)
         manifest = bundle.manifest
         self._screener = Screener(bundle, threads=2)
-        self.name = f"{manifest.name} {manifest.version}"
+        self.takes_context = bool(manifest.calibration.fusion.context)
+        self._pixels_only = self.takes_context and not context
+        without = ", pixels only" if self._pixels_only else ""
+        self.name = f"{manifest.name} {manifest.version}{without}"
         self.kind: Literal["int8", "float32"] = "int8"
         self.sha256 = bundle.sha256
+        if self._pixels_only:
+            self.sha256 = hashlib.sha256(f"{bundle.sha256}{without}".encode()).hexdigest()
         self.purpose: Purpose = manifest.purpose
         self.spec = manifest.input_spec
         self.mask_threshold: float | None = manifest.calibration.mask_threshold
@@ -89,6 +99,8 @@ class BundleModel:
 
     def answer(self, radiograph: Radiograph) -> Answer:
         """Screen one film."""
+        if self._pixels_only:
+            radiograph = replace(radiograph, age_years=None, sex=None, body_part=None)
         screening = self._screener.screen(radiograph)
         if screening.probabilities is None or screening.mask_probability is None:
             raise AssertionError("a readable film gets probabilities and a mask")
@@ -139,6 +151,7 @@ class FloatModel:
         self.kind: Literal["int8", "float32"] = "float32"
         self.purpose: Purpose = "demo" if run.card.synthetic else "research"
         self.spec = run.recipe.input
+        self._mirror = run.recipe.export.mirror
         self.trained_on, self.trained_where = run.card.name, run.recipe.data.where
         self.facts = {
             "Run": folder.name,
@@ -158,7 +171,15 @@ class FloatModel:
         """Answer one film."""
         pixels, placement = to_network_pixels(radiograph.display, self.spec)
         outputs = self._run(pixels)
-        probabilities = fused_probabilities(outputs, self._fusion)
+        if self._mirror:
+            outputs = decision.average_mirrored(outputs, self._run(pixels[:, ::-1]))
+        probabilities = decision.softmax(
+            decision.class_logits(
+                decision.weigh(outputs, self._fusion.malignant_subtypes),
+                self._fusion,
+                decision.context_logits(context_words(radiograph), self._fusion),
+            )
+        )
         verdict, _ = decision.decide(probabilities, self.operating_points)
         if any(finding.refuses for finding in check_quality(pixels, placement)):
             verdict = "unable"
@@ -178,7 +199,7 @@ class FloatModel:
     def _run(self, pixels: npt.NDArray[np.uint8]) -> dict[str, FloatArray]:
         film = self.spec.normalise(pixels)[np.newaxis, :, :, np.newaxis]
         outputs = self._network(film)
-        return {head: np.asarray(outputs[head].numpy()[0], np.float32) for head in ("cam", "mask")}
+        return {head: np.asarray(x.numpy()[0], np.float32) for head, x in outputs.items()}
 
     def _calibrate(
         self, run: Run, network: object
@@ -187,16 +208,20 @@ class FloatModel:
 
         dataset = run.dataset()
         films = film_set(run, dataset, run.cache(dataset), "calibration")
-        outputs = predict(network, films)
+        outputs = predict(network, films, mirror=self._mirror)
         known = films.labels >= 0
         outputs = {head: output[known] for head, output in outputs.items()}
         labels, rows = films.labels[known], films.rows[known]
-        fusion = fit_fusion(outputs, labels)
-        probabilities = fused_probabilities(outputs, fusion)
+        context = [words for words, k in zip(films.context, known, strict=False) if k]
+        fusion = fit_fusion(outputs, labels, films.malignant_subtypes, context)
+        probabilities = fused_probabilities(outputs, fusion, context)
         points = operating_points(probabilities, labels, run.recipe.export)
-        tumour = labels > 0
-        lesion = decision.mask_probability(outputs["mask"][tumour, :, :, 0])
-        threshold = fit_mask_threshold(lesion, np.asarray(films.cache.masks[rows[tumour]]))
+        threshold = fit_mask_threshold(
+            decision.mask_probability(outputs["mask"][..., 0]),
+            np.asarray(films.cache.masks[rows]),
+            labels,
+            run.recipe.export.max_false_masks,
+        )
         patients = dataset.films["patient_id"].iloc[rows].nunique()
         self.facts["Thresholds"] = (
             f"fitted on {len(labels)} films of {patients} patients that the run kept aside"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from edge_runtime.decision import mask_probability
 from edge_runtime.errors import DatasetError, OsteoedgeError, RadiographError
 from edge_runtime.radiograph import Radiograph, read_radiograph
 from train.dataset.dicom_writer import PatientFacts, StudyFacts, radiograph_dataset
-from train.dataset.schema import Dataset
+from train.dataset.schema import Dataset, film_context
 from train.evaluate.corruption import Corruption, corrupt
 from train.evaluate.froc import FilmMarks, boxes, match
 from train.evaluate.models import FilmModel
@@ -72,7 +72,7 @@ def answer_dataset(
     for number, (_, film) in enumerate(dataset.films.iterrows(), start=1):
         row, found = identity(film), None
         try:
-            answer = _answer(model, dataset.image_path(film), store, through_dicom)
+            answer = _answer(model, dataset.image_path(film), film, store, through_dicom)
         except RadiographError as error:
             errors.append(error)
             row["decision"] = "unable"
@@ -107,10 +107,10 @@ def answer_corrupted(
         for corruption in corruptions:
             row = identity(film)
             try:
-                key, variant = _key(path), f"{_variant(through_dicom)}, {corruption.key}"
+                key, variant = _key(path), f"{_variant(film, through_dicom)}, {corruption.key}"
                 answer = store.get(key, variant)
                 if answer is None:
-                    radiograph = radiograph or read_film(path, through_dicom)
+                    radiograph = radiograph or read_film(path, film, through_dicom)
                     answer = _corrupted(model, radiograph, corruption, int(key[:8], 16))
                     store.put(key, variant, answer)
                 row |= _said(model, answer)
@@ -138,8 +138,27 @@ def identity(film: pd.Series) -> dict[str, Any]:
     }
 
 
-def read_film(path: Path, through_dicom: bool) -> Radiograph:
-    """Read a film, a picture by way of DICOM where that is wanted."""
+def read_film(path: Path, film: pd.Series, through_dicom: bool) -> Radiograph:
+    """Read a film, a picture by way of DICOM where that is wanted.
+
+    What the header does not say of age, sex and region, the film's row does.
+    """
+    return _with_context(_read_pixels(path, through_dicom), film)
+
+
+def _with_context(radiograph: Radiograph, film: pd.Series) -> Radiograph:
+    age, sex, region = (film.get(column) for column in ("age", "sex", "region"))
+    return replace(
+        radiograph,
+        age_years=float(age)
+        if radiograph.age_years is None and pd.notna(age)
+        else radiograph.age_years,
+        sex=radiograph.sex or (sex if isinstance(sex, str) else None),
+        body_part=radiograph.body_part or (region if isinstance(region, str) else None),
+    )
+
+
+def _read_pixels(path: Path, through_dicom: bool) -> Radiograph:
     radiograph = read_radiograph(path)
     if not through_dicom or radiograph.modality is not None:
         return radiograph
@@ -155,11 +174,13 @@ def read_film(path: Path, through_dicom: bool) -> Radiograph:
     return read_radiograph(wrapped)
 
 
-def _answer(model: FilmModel, path: Path, store: AnswerStore, through_dicom: bool) -> Answer:
-    key, variant = _key(path), _variant(through_dicom)
+def _answer(
+    model: FilmModel, path: Path, film: pd.Series, store: AnswerStore, through_dicom: bool
+) -> Answer:
+    key, variant = _key(path), _variant(film, through_dicom)
     answer = store.get(key, variant)
     if answer is None:
-        answer = model.answer(read_film(path, through_dicom))
+        answer = model.answer(read_film(path, film, through_dicom))
         store.put(key, variant, answer)
     return answer
 
@@ -188,8 +209,10 @@ def _key(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _variant(through_dicom: bool) -> str:
-    return _THROUGH_DICOM if through_dicom else _PLAIN
+def _variant(film: pd.Series, through_dicom: bool) -> str:
+    """Return how a film was read; its row is part of it, since the table may be corrected."""
+    read = _THROUGH_DICOM if through_dicom else _PLAIN
+    return ", ".join([read, *film_context(film).values()])
 
 
 def _said(model: FilmModel, answer: Answer) -> dict[str, Any]:

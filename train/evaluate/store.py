@@ -108,6 +108,6 @@ class AnswerStore:
 def _code_sha256() -> str:
     """Return the hash of the device's code: what reads, preprocesses, runs and decides."""
     digest = hashlib.sha256(",".join(LABELS).encode())
-    for name in ("radiograph", "preprocess", "decision", "quality", "screener"):
+    for name in ("radiograph", "context", "preprocess", "decision", "quality", "screener"):
         digest.update((files("edge_runtime") / f"{name}.py").read_bytes())
     return digest.hexdigest()

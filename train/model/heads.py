@@ -1,4 +1,4 @@
-"""The networks that are trained: a backbone, a class-activation map and a lesion mask.
+"""The networks that are trained: a backbone and its heads, one output tensor each.
 
 Neither softmax nor pooling is in the graph. An 8-bit tensor holds 256 levels; a map that is
 averaged in float afterwards keeps distinct scores distinct, and is the explanation for free.
@@ -27,7 +27,7 @@ from train.model.weights import load_imagenet
 CLASSES = ("no_tumour", "benign", "malignant")
 """Order of the channels of ``cam``."""
 
-_OUTPUTS = ("cam", "mask")
+_OUTPUTS = ("cam", "mask", "subtype", "region")
 # Lesions cover a few per cent of a film: start there, not at one half (Lin et al., ICCV 2017,
 # arXiv:1708.02002, section 4.1), or the first epochs go into painting less.
 _MASK_PRIOR = -3.0
@@ -41,6 +41,9 @@ def build_model(
     alpha: float = 1.0,
     dropout: float = 0.2,
     mask_channels: int = 48,
+    subtypes: int = 0,
+    regions: int = 0,
+    embedding: bool = False,
     weights: Literal["imagenet", "none"] | Path = "imagenet",
     precision: Precision = "float32",
 ) -> tf_keras.Model:
@@ -58,6 +61,10 @@ def build_model(
         Share of the stride-32 channels that ``cam`` must do without in a training step, 0..1.
     mask_channels
         Width of the mask decoder.
+    subtypes, regions
+        Channels of these heads; 0 for no such head.
+    embedding
+        Whether the features under ``cam`` are an output too.
     weights
         ``imagenet``: the published weights; ``none``: random; a path: the published weights from
         that file, see :func:`train.model.weights.load_imagenet`.
@@ -71,7 +78,9 @@ def build_model(
         Input ``film``: float32, shape (batch, height, width, 1), from ``InputSpec.normalise``.
         Outputs, a dictionary of float32 logits: ``cam`` of shape (batch, height/32, width/32, 3)
         in the order of :data:`CLASSES`, see :func:`logits_from_cam`; ``mask`` of shape
-        (batch, height/4, width/4, 1), above 0 where a lesion is more likely than not.
+        (batch, height/4, width/4, 1), above 0 where a lesion is more likely than not; ``subtype``
+        and ``region``, maps like ``cam`` of as many channels as asked for; ``embedding``, relu6
+        features of shape (batch, height/32, width/32, n), whose mean is the film's.
 
     Raises
     ------
@@ -88,7 +97,13 @@ def build_model(
     before = tf_keras.mixed_precision.global_policy()
     tf_keras.mixed_precision.set_global_policy(precision)
     try:
-        model = _assemble(backbone, height, width, alpha, dropout, mask_channels)
+        film = tf_keras.Input((height, width, 1), name="film")
+        features = _features(film, backbone, alpha)
+        maps = {"cam": len(CLASSES), "subtype": subtypes, "region": regions}
+        outputs = _heads(features, maps, dropout, mask_channels)
+        if embedding:
+            outputs["embedding"] = features[32]
+        model = tf_keras.Model(film, outputs, name="osteoedge")
     finally:
         tf_keras.mixed_precision.set_global_policy(before)
     if weights != "none":
@@ -98,36 +113,58 @@ def build_model(
     return model
 
 
-def _assemble(
-    backbone: str, height: int, width: int, alpha: float, dropout: float, mask_channels: int
-) -> tf_keras.Model:
-    film = tf_keras.Input((height, width, 1), name="film")
+def _features(film: tf.Tensor, backbone: str, alpha: float) -> Features:
     if backbone in EFFICIENTNET_LITE and alpha == 1.0:
-        features = efficientnet_lite(film, backbone)
-    elif backbone == "mobilenet_v2":
-        features = mobilenet_v2(film, alpha)
-    else:
-        raise ConfigError(
-            f"there is no backbone {backbone!r} of width {alpha}",
-            "Choose efficientnet_lite0..2 with alpha = 1.0, or mobilenet_v2",
-        )
+        return efficientnet_lite(film, backbone)
+    if backbone == "mobilenet_v2":
+        return mobilenet_v2(film, alpha)
+    raise ConfigError(
+        f"there is no backbone {backbone!r} of width {alpha}",
+        "Choose efficientnet_lite0..2 with alpha = 1.0, or mobilenet_v2",
+    )
+
+
+def _heads(
+    features: Features, maps: dict[str, int], dropout: float, mask_channels: int
+) -> dict[str, tf.Tensor]:
     # Dropping a whole channel of the map is dropping one of the pooled features.
     kept = tf_keras.layers.SpatialDropout2D(dropout, name="head_dropout")(features[32])
     # Outputs and losses are float32, also where the layers before compute in less.
-    cam = tf_keras.layers.Conv2D(len(CLASSES), 1, dtype="float32", name="cam")(kept)
-    mask = tf_keras.layers.Conv2D(
+    outputs = {
+        name: tf_keras.layers.Conv2D(channels, 1, dtype="float32", name=name)(kept)
+        for name, channels in maps.items()
+        if channels
+    }
+    outputs["mask"] = tf_keras.layers.Conv2D(
         1,
         1,
         bias_initializer=tf_keras.initializers.Constant(_MASK_PRIOR),
         dtype="float32",
         name="mask",
     )(_decode(features, mask_channels))
-    return tf_keras.Model(film, {"cam": cam, "mask": mask}, name="osteoedge")
+    return outputs
 
 
 def logits_from_cam(cam: tf.Tensor) -> tf.Tensor:
     """Return the class logits, shape (batch, 3): the spatial mean of the map ``cam``."""
     return tf.reduce_mean(cam, axis=(1, 2))
+
+
+def attended_logits(activation: tf.Tensor, attention: tf.Tensor) -> tf.Tensor:
+    """Return logits (batch, channels): the mean of a map, weighed by ``attention``.
+
+    What :func:`edge_runtime.decision.subtype_logits` does on the device.
+
+    Parameters
+    ----------
+    activation
+        (batch, rows, columns, channels).
+    attention
+        (batch, k * rows, k * columns, 1), 0..1.
+    """
+    side = attention.shape[1] // activation.shape[1]
+    weights = tf.nn.avg_pool2d(attention, side, side, "VALID") + 1e-6
+    return tf.reduce_sum(activation * weights, axis=(1, 2)) / tf.reduce_sum(weights, axis=(1, 2))
 
 
 def is_backbone_layer(layer: tf_keras.layers.Layer) -> bool:

@@ -1,0 +1,51 @@
+"""What is known of a patient beside the pixels, in the words that a fusion of heads was fitted to.
+
+Age in bands, because tumours have ages (osteosarcoma in the second decade, metastases and myeloma
+late) and no slope over a lifetime fits them.
+"""
+
+from __future__ import annotations
+
+from edge_runtime.radiograph import Radiograph
+
+AGE_BANDS = ((60, "60+"), (40, "40-59"), (20, "20-39"), (10, "10-19"), (0, "0-9"))
+"""Youngest age in years and name of each band, oldest first."""
+
+REGIONS = ("upper_limb", "lower_limb", "pelvis")
+# Body Part Examined (PS3.16, annex L, table L-1), spaces and underscores left out.
+_PARTS = {
+    "upper_limb": "UPPERLIMB UPEXM ARM CLAVICLE SCAPULA SHOULDER HUMERUS UPPERARM ELBOW FOREARM "
+    "RADIUS ULNA RADIUSULNA WRIST HAND FINGER THUMB",
+    "lower_limb": "LOWERLIMB LOEXM LEG THIGH FEMUR UPPERLEG KNEE PATELLA LOWERLEG TIBIA FIBULA "
+    "TIBIAFIBULA ANKLE FOOT CALCANEUS HEEL TOE",
+    "pelvis": "PELVIS HIP HIPJOINT ILIUM SIJOINT",
+}
+_REGION_OF = {part: region for region, parts in _PARTS.items() for part in parts.split()}
+
+
+def age_band(years: float) -> str:
+    """Return the name of an age's band; ``years`` is 0 or more."""
+    return next(name for youngest, name in AGE_BANDS if years >= youngest)
+
+
+def coarse_region(body_part: str) -> str | None:
+    """Return one of :data:`REGIONS`, or None for a part of the body that is in none of them.
+
+    Parameters
+    ----------
+    body_part
+        Body Part Examined of DICOM, or a region's name, in any case.
+    """
+    return _REGION_OF.get("".join(letter for letter in body_part.upper() if letter.isalpha()))
+
+
+def context_words(radiograph: Radiograph) -> dict[str, str]:
+    """Return what a film says: any of `age` (a band), `sex` (F or M) and `region`."""
+    words = {}
+    if radiograph.age_years is not None:
+        words["age"] = age_band(radiograph.age_years)
+    if radiograph.sex in {"F", "M"}:
+        words["sex"] = radiograph.sex
+    if radiograph.body_part and (region := coarse_region(radiograph.body_part)):
+        words["region"] = region
+    return words
