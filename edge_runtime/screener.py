@@ -264,12 +264,12 @@ class Screener:
         golden, limits = self.bundle.golden, self.bundle.manifest.golden
         for number, pixels in enumerate(golden.pixels):
             for head, output in self.infer(pixels).items():
-                steps = np.abs(
-                    output[0].astype(np.float32) - golden.outputs[head][number].astype(np.float32)
-                )
+                reference = golden.outputs[head][number].astype(np.float32)
+                steps = output[0].astype(np.float32) - reference
                 if head == "embedding":
                     # Thousands of features, of which only the mean over the film is ever used.
                     steps = steps.mean(axis=(0, 1))
+                steps = np.abs(steps)
                 if steps.max() > limits.max_steps or steps.mean() > limits.mean_steps:
                     raise DelegateError(
                         f"delegate {self._delegate.name} ({self._delegate.version}) does not "
