@@ -14,6 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("OSTEOEDGE_DATA", ROOT.parent / "shared" / "data"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep all tests of the one expensive model on one worker, which trains it once."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "trained" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("trained"))
+
+
 @pytest.fixture(scope="session")
 def local_data() -> Path:
     """The radiographs that are never committed; the test skips where they are absent."""
@@ -26,7 +33,7 @@ def osteoedge(*arguments: object, cwd: Path | None = None) -> subprocess.Complet
     """Run the installed command as a user does."""
     command = [sys.executable, "-m", "edge_runtime.cli", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, timeout=600, check=False
+        command, capture_output=True, text=True, cwd=cwd, timeout=1200, check=False
     )
 
 
