@@ -14,15 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("OSTEOEDGE_DATA", ROOT.parent / "shared" / "data"))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all tests of the one expensive model on one worker, which trains it once.
-
-    First, because the workers read the marks in this very hook.
-    """
-    for item in items:
-        if isinstance(item, pytest.Function) and "trained" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("trained"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep all tests of the one expensive model on one worker, which trains it once."""
+    if isinstance(item, pytest.Function) and "trained" in item.fixturenames:
+        item.add_marker(pytest.mark.xdist_group("trained"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from train.evaluate.metrics import (
     discrimination,
     evaluate,
     macro_auc,
-    paired_difference,
+    paired_differences,
     tumour_auc,
     write_metrics,
 )
@@ -251,17 +251,17 @@ def test_discrimination_is_part_of_the_evaluation() -> None:
     assert part == {name: whole[name] for name in ("auc_macro", "auc_tumour")}
 
 
-def test_paired_difference() -> None:
+def test_paired_differences() -> None:
     labels, probabilities = noisy(200)
     better, worse = frame(labels, probabilities), frame(labels, noisy(200, 0.0, seed=9)[1])
-    same = paired_difference(better, better, resamples=50)
+    same = paired_differences(better, better, resamples=50)["auc_macro"]
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
-    assert paired_difference(better, worse, resamples=100).low > 0
+    assert paired_differences(better, worse, resamples=100)["auc_macro"].low > 0
     with pytest.raises(ValueError, match="same films"):
-        paired_difference(better, worse.iloc[::-1])
+        paired_differences(better, worse.iloc[::-1])
     other_labels = better.assign(label=np.roll(better["label"], 1))
     with pytest.raises(ValueError, match="same films"):
-        paired_difference(better, other_labels)
+        paired_differences(better, other_labels)
 
 
 def test_paired_difference_is_over_films_that_both_read() -> None:
@@ -269,4 +269,4 @@ def test_paired_difference_is_over_films_that_both_read() -> None:
     whole = frame(labels, probabilities)
     partly = whole.copy()
     partly.loc[:9, ["p_no_tumour", "p_benign", "p_malignant"]] = np.nan
-    assert paired_difference(whole, partly, resamples=20).value == 0.0
+    assert paired_differences(whole, partly, resamples=20)["auc_macro"].value == 0.0

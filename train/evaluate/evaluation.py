@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +25,8 @@ from train.evaluate.models import BundleModel, FilmModel, FloatModel
 from train.evaluate.paired import Comparison, compare
 from train.evaluate.report import write_report
 from train.evaluate.resampling import Metric, with_intervals
-from train.evaluate.robustness import UnderCorruption, under_corruption
+from train.evaluate.robustness import DicomPath, UnderCorruption, under_corruption
+from train.evaluate.robustness import through_dicom as compare_paths
 from train.evaluate.screenings import Answered, answer_corrupted, answer_dataset
 from train.evaluate.store import AnswerStore
 from train.evaluate.strata import strata
@@ -50,6 +52,8 @@ class _Evaluated:
     facts: dict[str, str]
     metrics: dict[str, Metric]
     detections: Detections | None
+    # Answers to the films as they are, where the others came through DICOM.
+    plain: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,15 @@ class Evaluation:
         By model, then by name.
     comparisons
         The first model less each other one, on the same films.
+    paths
+        What reading through DICOM changed; empty where it was not asked for.
     alarms
         Of films without a label; None where there are none.
     """
 
     metrics: Mapping[str, Mapping[str, Metric]]
     comparisons: Sequence[Comparison]
+    paths: Sequence[DicomPath]
     alarms: Mapping[str, Metric] | None
     errors: list[OsteoedgeError]
 
@@ -86,6 +93,11 @@ class Evaluation:
             if leads:
                 cells = (_lead(leads.get(name)) for name in self.metrics)
                 table.add_row(f"{figure} of the first, less this", *cells)
+        if self.paths:
+            for figure in ("auc_macro", "auc_tumour", "flips", "referral_flips"):
+                changes = {path.model: getattr(path, figure) for path in self.paths}
+                cells = (_cell(changes.get(name)) for name in self.metrics)
+                table.add_row(f"through DICOM, change: {figure}", *cells)
         if self.alarms is not None:
             for name, metric in self.alarms.items():
                 table.add_row(f"films without a label, {name}", _cell(metric))
@@ -118,6 +130,7 @@ def evaluate_models(
     asked = corruption.ALL if robustness else corruption.BLURS
     answers: list[_Evaluated] = []
     turned: list[UnderCorruption] = []
+    paths: list[DicomPath] = []
     pending = [(path, True) for path in models]
     while pending:
         path, context = pending.pop(0)
@@ -129,12 +142,16 @@ def evaluate_models(
         # Two bundles of one model, or two readers with one file name, stay two columns.
         answers.append(replace(found, name=f"{found.name} ({number})") if taken else found)
         turned += [replace(row, model=answers[-1].name) for row in corrupted]
+        if through_dicom and found.plain is not None:
+            wrapped = found.answered.predictions
+            paths.append(compare_paths(answers[-1].name, found.plain, wrapped))
     first = answers[0]
     predictions = first.answered.predictions
     findings = Findings(
         comparisons=[row for other in answers[1:] for row in _compare(first, other)],
         strata=strata(predictions),
         robustness=turned,
+        dicom_path=paths,
         prevalence=at_prevalence(predictions, first.operating_points, prevalences),
         context=context_alone(predictions),
         false_alarms=false_alarms(predictions),
@@ -192,6 +209,7 @@ def evaluate_models(
     return Evaluation(
         metrics,
         findings.comparisons,
+        findings.dicom_path,
         findings.false_alarms,
         [error for answer in answers for error in answer.answered.errors],
     )
@@ -216,6 +234,13 @@ def _evaluate(
             model, dataset, store, through_dicom=through_dicom,
             progress=lambda done, total: progress.update(plain, completed=done),
         )  # fmt: skip
+        plain_answers = None
+        if through_dicom:
+            task = progress.add_task(f"the same, without DICOM, {path.name}", total=count)
+            plain_answers = answer_dataset(
+                model, dataset, store,
+                progress=lambda done, total: progress.update(task, completed=done),
+            ).predictions  # fmt: skip
         worse = progress.add_task(f"{len(asked)} corruptions of each film", total=count)
         corrupted = answer_corrupted(
             model, dataset, store, asked, through_dicom=through_dicom,
@@ -244,6 +269,7 @@ def _evaluate(
         facts=facts,
         metrics=metrics,
         detections=detections if detections.lesions.any() else None,
+        plain=plain_answers,
     )
     return evaluated, under_corruption(model.name, predictions, corrupted)
 

@@ -15,7 +15,7 @@ from train.evaluate.context import ContextAlone
 from train.evaluate.froc import Detections
 from train.evaluate.paired import Comparison
 from train.evaluate.resampling import Metric
-from train.evaluate.robustness import UnderCorruption
+from train.evaluate.robustness import DicomPath, UnderCorruption
 from train.evaluate.strata import Stratum
 
 DEFINITIONS = {
@@ -51,6 +51,7 @@ class Findings:
     comparisons: Sequence[Comparison] = ()
     strata: Sequence[Stratum] = ()
     robustness: Sequence[UnderCorruption] = ()
+    dicom_path: Sequence[DicomPath] = ()
     prevalence: Sequence[AtPrevalence] = ()
     context: ContextAlone | None = None
     false_alarms: Mapping[str, Metric] | None = None
@@ -71,6 +72,7 @@ class Findings:
             "false_alarms": None if alarms is None else {k: asdict(m) for k, m in alarms.items()},
             "strata": [stratum.row() for stratum in self.strata],
             "robustness": [row.row() for row in self.robustness],
+            "dicom_path": [row.row() for row in self.dicom_path],
             "decision_curve": None if curve is None else curve.rows(),
         }
 

@@ -196,10 +196,10 @@ def discrimination(predictions: pd.DataFrame, *, resamples: int = RESAMPLES) -> 
     return with_intervals(known["patient_id"], measure, resamples)
 
 
-def paired_difference(
+def paired_differences(
     first: pd.DataFrame, second: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
-) -> Metric:
-    """Return auc_macro of ``first`` less that of ``second``, on the same resamples of patients.
+) -> dict[str, Metric]:
+    """Return auc_macro and auc_tumour of ``first`` less ``second``, on the same resamples.
 
     Over the films to which both give probabilities.
 
@@ -213,10 +213,11 @@ def paired_difference(
     pair = (Films.of(one[shared]), Films.of(two[shared]))
 
     def measure(weights: Doubles) -> dict[str, Doubles]:
-        a, b = (_macro(_class_areas(f.labels, f.probabilities, weights)) for f in pair)
-        return {"difference": a - b}
+        macro = [_macro(_class_areas(f.labels, f.probabilities, weights)) for f in pair]
+        tumour = [_areas(f.labels > 0, f.tumour_score, weights) for f in pair]
+        return {"auc_macro": macro[0] - macro[1], "auc_tumour": tumour[0] - tumour[1]}
 
-    return with_intervals(one.loc[shared, "patient_id"], measure, resamples, seed)["difference"]
+    return with_intervals(one.loc[shared, "patient_id"], measure, resamples, seed)
 
 
 def same_films(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -16,7 +16,7 @@ from train.evaluate.metrics import (
     Films,
     Threshold,
     at_point,
-    paired_difference,
+    paired_differences,
     same_films,
 )
 from train.evaluate.resampling import RESAMPLES, Doubles, Flags
@@ -167,7 +167,7 @@ def compare(
         tested = delong(positive[scored], pair[:, scored], patients[scored])
         gap, low, high, p = tested.difference(0, 1)
         found.append(Comparison(other, name, "delong", int(scored.sum()), gap, low, high, p))
-    macro = paired_difference(first, second, resamples=resamples)
+    macro = paired_differences(first, second, resamples=resamples)["auc_macro"]
     if macro.value is not None:
         both = ~np.isnan(a.probabilities[:, 0]) & ~np.isnan(b.probabilities[:, 0])
         found.append(

@@ -1,4 +1,4 @@
-"""What corruption costs: AUC, and how many decisions it turns."""
+"""What another way to the network costs, and what corruption does: AUC, and decisions turned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from train.evaluate.corruption import Corruption
-from train.evaluate.metrics import REFERRALS, discrimination
+from train.evaluate.metrics import REFERRALS, discrimination, paired_differences
 from train.evaluate.resampling import RESAMPLES, Doubles, Flags, Metric, mean, with_intervals
 
 
@@ -54,19 +54,8 @@ def under_corruption(
         Predictions of the same films in the same order.
     """
     rows = []
-    decided = plain["decision"].notna().to_numpy(bool)
     for corruption, answers in corrupted.items():
-        turned = (
-            plain["decision"].astype(str).to_numpy() != answers["decision"].astype(str).to_numpy()
-        )
-        referred = [frame["decision"].isin(REFERRALS).to_numpy(bool) for frame in (plain, answers)]
-        turns = {"flips": turned, "referral_flips": np.not_equal(*referred)}
-
-        def measure(weights: Doubles, turns: dict[str, Flags] = turns) -> dict[str, Doubles]:
-            return {name: mean(weights, values, decided) for name, values in turns.items()}
-
-        shares = dict.fromkeys(turns, decided)
-        flips = with_intervals(plain["patient_id"], measure, resamples, shares=shares)
+        flips = _turned(plain, answers, resamples)
         figures = discrimination(answers, resamples=resamples)
         rows.append(
             UnderCorruption(
@@ -79,3 +68,49 @@ def under_corruption(
             )
         )
     return rows
+
+
+@dataclass(frozen=True)
+class DicomPath:
+    """One model's answers to films read through DICOM, less those to the films as they are.
+
+    Attributes
+    ----------
+    auc_macro, auc_tumour
+        Paired differences.
+    flips, referral_flips
+        As of :class:`UnderCorruption`.
+    """
+
+    model: str
+    auc_macro: Metric
+    auc_tumour: Metric
+    flips: Metric
+    referral_flips: Metric
+
+    def row(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return asdict(self)
+
+
+def through_dicom(
+    model: str, plain: pd.DataFrame, wrapped: pd.DataFrame, *, resamples: int = RESAMPLES
+) -> DicomPath:
+    """Compare answers to the same films in the same order, as they are and through DICOM."""
+    gaps = paired_differences(wrapped, plain, resamples=resamples)
+    flips = _turned(plain, wrapped, resamples)
+    return DicomPath(model, gaps["auc_macro"], gaps["auc_tumour"], **flips)
+
+
+def _turned(plain: pd.DataFrame, other: pd.DataFrame, resamples: int) -> dict[str, Metric]:
+    """Return the shares of decisions that are not the same, and not of the same consequence."""
+    decided = plain["decision"].notna().to_numpy(bool)
+    turned = plain["decision"].astype(str).to_numpy() != other["decision"].astype(str).to_numpy()
+    referred = [frame["decision"].isin(REFERRALS).to_numpy(bool) for frame in (plain, other)]
+    turns: dict[str, Flags] = {"flips": turned, "referral_flips": np.not_equal(*referred)}
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        return {name: mean(weights, values, decided) for name, values in turns.items()}
+
+    shares = dict.fromkeys(turns, decided)
+    return with_intervals(plain["patient_id"], measure, resamples, shares=shares)

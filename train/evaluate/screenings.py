@@ -15,9 +15,9 @@ from edge_runtime.bundle import LABELS
 from edge_runtime.decision import mask_probability
 from edge_runtime.errors import DatasetError, OsteoedgeError, RadiographError
 from edge_runtime.radiograph import Radiograph, read_radiograph
-from train.dataset.dicom_writer import PatientFacts, StudyFacts, radiograph_dataset
 from train.dataset.schema import Dataset, film_context
 from train.evaluate.corruption import Corruption, corrupt
+from train.evaluate.detector import as_detector_image
 from train.evaluate.froc import FilmMarks, boxes, match
 from train.evaluate.models import FilmModel
 from train.evaluate.segmentation import ceiling, logits_on_grid, mark, overlap, reference_on_grid
@@ -64,7 +64,8 @@ def answer_dataset(
     Parameters
     ----------
     through_dicom
-        Wrap films that are pictures as DICOM first and read that: the way a device gets them.
+        Wrap films that are pictures as DICOM of detector size first and read that: the way a device
+        gets them, see :mod:`train.evaluate.detector`.
     """
     rows: list[dict[str, Any]] = []
     marks: list[FilmMarks | None] = []
@@ -162,16 +163,8 @@ def _read_pixels(path: Path, through_dicom: bool) -> Radiograph:
     radiograph = read_radiograph(path)
     if not through_dicom or radiograph.modality is not None:
         return radiograph
-    bits = 8 * radiograph.display.dtype.itemsize
-    wrapped = radiograph_dataset(
-        radiograph.display,
-        bits_stored=bits,
-        photometric="MONOCHROME2",
-        patient=PatientFacts(patient_id=path.stem, name=""),
-        # The picture does not say; the spacing changes nothing in the screening.
-        study=StudyFacts(study_id=path.stem, image_id=path.stem, spacing_mm=0.2),
-    )
-    return read_radiograph(wrapped)
+    seed = int(radiograph.sha256[:8], 16)
+    return read_radiograph(as_detector_image(radiograph.display, path.stem, seed))
 
 
 def _answer(
@@ -181,6 +174,10 @@ def _answer(
     answer = store.get(key, variant)
     if answer is None:
         answer = model.answer(read_film(path, film, through_dicom))
+        if through_dicom:
+            # References were drawn on the picture, not on what it was enlarged to.
+            rows, columns = read_radiograph(path).display.shape
+            answer = replace(answer, shape=(rows, columns))
         store.put(key, variant, answer)
     return answer
 
