@@ -236,11 +236,12 @@ def clinic(count: int = 240) -> pd.DataFrame:
     """Films of two centres, two a patient; every twelfth patient was seen in both."""
     number = np.arange(count)
     patient = number // 2
+    both = (patient % 12 == 0) & (number % 2 == 1)
     return pd.DataFrame(
         {
             "image_id": [f"F{k}" for k in number],
             "patient_id": [f"P{k}" for k in patient],
-            "centre": np.where((patient % 12 == 0) & (number % 2 == 1), 2, 1 + (patient % 3 == 1)),
+            "centre": np.where(both, 2, 1 + (patient // 3 % 3 == 1)),
             "label": [LABELS[k % 3] for k in patient],
         }
     )
