@@ -74,6 +74,9 @@ class AugmentConfig(_Section):
     flip_vertical: float = Field(0.0, ge=0, le=1, description="share of films upside down")
     rotation_degrees: float = Field(15.0, ge=0, le=180, description="largest rotation")
     scale: float = Field(0.15, ge=0, lt=1, description="largest relative zoom, in and out")
+    close_up: float = Field(
+        0.0, ge=0, le=4, description="largest magnification of half of the films, lesions in view"
+    )
     shift: float = Field(0.06, ge=0, lt=0.5, description="largest shift, of the film's side")
     gamma: float = Field(0.2, ge=0, description="largest relative change of gamma, both ways")
     contrast: float = Field(0.15, ge=0, lt=1, description="largest relative change of contrast")

@@ -117,3 +117,29 @@ def test_jpeg_changes_a_share_of_the_films_a_little() -> None:
     touched = error > 0.1
     assert 3 <= touched.sum() <= 13
     assert error[touched].max() < 12.0
+
+
+def test_close_ups_magnify_half_of_the_films_and_keep_every_lesion() -> None:
+    areas = []
+    for seed in range(8):
+        masks = lesions()
+        changed, moved = run(only(close_up=1.5), masks, seed)
+        assert changed.min() > 0.0, "no border comes into view"
+        assert (moved.max(axis=(1, 2, 3)) > 200.0).all(), "every lesion is still in view"
+        whole = (moved > 127.0).sum(axis=(1, 2, 3)) / 9.0
+        areas.append(whole)
+        same = np.abs(changed - films()).max(axis=(1, 2, 3)) < 1e-2
+        assert 3 <= same.sum() <= 13
+    growth = np.concatenate(areas)
+    assert growth.min() >= 0.99
+    assert 4.0 < growth.max() <= 2.5**2 * 1.3
+
+
+def test_a_close_up_is_no_closer_than_the_lesion_allows() -> None:
+    masks = np.zeros((16, 48, 48, 1), np.float32)
+    masks[:, 4:44, 10:14] = 255.0
+    for seed in range(4):
+        _, moved = run(only(close_up=3.0), masks, seed)
+        rows = (moved[..., 0] > 127.0).any(axis=2).sum(axis=1)
+        assert (rows >= 40).all()
+        assert (moved[:, [0, -1]] < 127.0).all(), "both ends are in view"

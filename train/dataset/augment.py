@@ -29,8 +29,10 @@ def augment(
     seed
         (2,) int32.
     """
-    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 7))
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 8))
     both = tf.concat([pixels, masks], axis=-1)
+    if config.close_up:
+        both = _close_up(both, config.close_up, seeds[7])
     both = _move(both, config, seeds[0])
     pixels, masks = both[..., :1], both[..., 1:]
     if config.collimation:
@@ -43,6 +45,39 @@ def augment(
     if config.jpeg:
         pixels = _compress(pixels, config.jpeg, seeds[3])
     return pixels, masks
+
+
+def _close_up(both: tf.Tensor, largest: float, seed: tf.Tensor) -> tf.Tensor:
+    """Magnify half of the films up to 1 + ``largest``, with every lesion in view.
+
+    A lesion fills five times more of a film that a colleague crops for a case collection, or that
+    a technologist collimates to the complaint, than of a film of a whole limb.
+
+    Parameters
+    ----------
+    both
+        (n, height, width, 2): film and mask.
+    """
+    draws = tf.random.stateless_uniform((3, tf.shape(both)[0], 1), seed)
+    side = tf.exp(-math.log(1.0 + largest) * tf.nn.relu(2.0 * draws[0] - 1.0))
+    top, bottom = _extent(both[..., 1:], axis=2)
+    left, right = _extent(both[..., 1:], axis=1)
+    # The window must hold the lesion and some of what is around it.
+    lesion = tf.maximum(bottom - top, right - left)
+    side = tf.minimum(1.0, tf.maximum(side, 1.25 * lesion))
+    y = _window_start(draws[1], side, top, bottom)
+    x = _window_start(draws[2], side, left, right)
+    windows = tf.concat([y, x, y + side, x + side], axis=1)
+    shape = tf.shape(both)
+    # crop_and_resize places corners on pixel centres, as ImageProjectiveTransform does.
+    return tf.image.crop_and_resize(both, windows, tf.range(shape[0]), shape[1:3])
+
+
+def _window_start(draw: tf.Tensor, side: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    """Return where a window of width ``side`` begins so that it holds ``start``..``stop``."""
+    first = tf.clip_by_value(stop - side, 0.0, 1.0 - side)
+    last = tf.clip_by_value(start, first, 1.0 - side)
+    return first + draw * (last - first)
 
 
 def _move(images: tf.Tensor, config: AugmentConfig, seed: tf.Tensor) -> tf.Tensor:
