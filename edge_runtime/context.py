@@ -41,11 +41,26 @@ def coarse_region(body_part: str) -> str | None:
 
 def context_words(radiograph: Radiograph) -> dict[str, str]:
     """Return what a film says: any of `age` (a band), `sex` (F or M) and `region`."""
+    return words_of(radiograph.age_years, radiograph.sex, radiograph.body_part)
+
+
+def words_of(age_years: float | None, sex: str | None, body_part: str | None) -> dict[str, str]:
+    """Return facts in words; what is unknown, or no word says, is left out.
+
+    Parameters
+    ----------
+    age_years
+        0 or more.
+    sex
+        F or M; anything else says nothing.
+    body_part
+        See :func:`coarse_region`.
+    """
     words = {}
-    if radiograph.age_years is not None:
-        words["age"] = age_band(radiograph.age_years)
-    if radiograph.sex in {"F", "M"}:
-        words["sex"] = radiograph.sex
-    if radiograph.body_part and (region := coarse_region(radiograph.body_part)):
+    if age_years is not None:
+        words["age"] = age_band(age_years)
+    if sex in {"F", "M"}:
+        words["sex"] = sex
+    if body_part and (region := coarse_region(body_part)):
         words["region"] = region
     return words

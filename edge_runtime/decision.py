@@ -142,6 +142,23 @@ def class_logits(
     return np.asarray(weighed + lesion + malignancy + fusion.bias + context)
 
 
+def fuse(
+    outputs: Mapping[str, FloatArray],
+    fusion: Fusion,
+    context: npt.NDArray[np.float64] | float = 0.0,
+) -> npt.NDArray[np.float64]:
+    """Return class probabilities (..., 3), float64, of a network's real outputs.
+
+    Parameters
+    ----------
+    outputs
+        As of :func:`weigh`.
+    context
+        As of :func:`class_logits`.
+    """
+    return softmax(class_logits(weigh(outputs, fusion.malignant_subtypes), fusion, context))
+
+
 def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Return probabilities over the last axis, float64."""
     scaled = logits.astype(np.float64)

@@ -175,13 +175,8 @@ class Screener:
         invoked = time.perf_counter()
 
         mask_logits = real["mask"][:, :, 0]
-        probabilities = decision.softmax(
-            decision.class_logits(
-                decision.weigh(real, fusion.malignant_subtypes),
-                fusion,
-                decision.context_logits(context_words(radiograph), fusion),
-            )
-        )
+        context = decision.context_logits(context_words(radiograph), fusion)
+        probabilities = decision.fuse(real, fusion, context)
         findings = check_quality(pixels, placement)
         verdict, reasons = decision.decide(probabilities, calibration.operating_points)
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):

@@ -6,7 +6,7 @@ neither trained the network nor chose it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec, quantize_input
 from train.calibration import fit_mask_threshold, operating_points
 from train.config import ExportConfig
+from train.dataset.pipeline import FilmSet
 from train.fusion import fit_fusion, fused_probabilities
 
 Int8 = npt.NDArray[np.int8]
@@ -75,11 +76,8 @@ def require_levels(outputs: DeviceOutputs, minimum: int) -> dict[str, int]:
 
 def calibrate(
     real: Mapping[str, npt.NDArray[np.float32]],
-    labels: npt.NDArray[np.int32],
-    masks: npt.NDArray[np.uint8],
+    films: FilmSet,
     patients: int,
-    malignant_subtypes: Sequence[int],
-    context: Sequence[Mapping[str, str]],
     config: ExportConfig,
 ) -> Calibration:
     """Fit everything that the manifest's calibration holds.
@@ -89,13 +87,15 @@ def calibrate(
     real
         Outputs by head as the device computes them, averaged with those of the mirrored films
         where it will average.
-    labels
-        (n,), 0..2, all known.
-    masks
-        (n, height, width), lesion coverage 0..255 at the network's size.
+    films
+        The n films, all labels known.
+    patients
+        How many people they show.
     """
-    fusion = fit_fusion(real, labels, malignant_subtypes, context)
-    probabilities = fused_probabilities(real, fusion, context)
+    labels = films.labels
+    fusion = fit_fusion(real, labels, films.malignant_subtypes, films.context)
+    probabilities = fused_probabilities(real, fusion, films.context)
+    masks = np.asarray(films.cache.masks[films.rows])
     lesion = decision.mask_probability(real["mask"][..., 0])
     return Calibration(
         films=len(labels),

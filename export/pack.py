@@ -24,8 +24,9 @@ from export.calibrate import calibrate, require_levels, run_films
 from export.convert import describe, to_int8, zero_share
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
 from train.dataset.pipeline import FilmSet
-from train.fit import film_set, float_model, predict, qat_model
 from train.fusion import fused_auc
+from train.networks import float_model, predict, qat_model
+from train.parts import film_set
 from train.run import Run
 
 REPRESENTATIVE_FILMS = 200
@@ -78,9 +79,7 @@ def export_run(
     recipe = run.recipe
     say("open the run's calibration films")
     dataset = run.dataset()
-    films = film_set(run, dataset, run.cache(dataset), "calibration")
-    known = films.labels >= 0
-    rows, labels = films.rows[known], films.labels[known]
+    films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
 
     say("convert to int8")
     networks = {"float": float_model(run)}
@@ -94,7 +93,7 @@ def export_run(
 
     say("run the int8 file on the calibration films")
     loaded = CpuDelegate().load(model, spec, threads=2)
-    pixels = films.cache.pixels[rows]
+    pixels = films.cache.pixels[films.rows]
     outputs = run_films(loaded, spec, recipe.input, pixels)
     levels = require_levels(outputs, recipe.export.min_levels)
     real = outputs.real()
@@ -103,13 +102,13 @@ def export_run(
         real = average_mirrored(real, mirrored.real())
 
     say("compare with Keras")
-    auc = {"int8": fused_auc(real, labels, films.malignant_subtypes)}
+    auc = {"int8": fused_auc(real, films.labels, films.malignant_subtypes)}
     for name, network in networks.items():
         answers = predict(network, films, mirror=recipe.export.mirror)
         auc[name] = fused_auc(answers, films.labels, films.malignant_subtypes)
     if auc["float"] - auc["int8"] > recipe.export.max_auc_drop:
         raise GateError(
-            f"int8 has macro AUC {auc['int8']:.4f} on {len(labels)} calibration films, "
+            f"int8 has macro AUC {auc['int8']:.4f} on {len(films)} calibration films, "
             f"float {auc['float']:.4f}: more than {recipe.export.max_auc_drop} is lost",
             "Train longer quantization-aware (qat.epochs, qat.calibration_batches), or prune less "
             "(prune.sparsity)",
@@ -117,16 +116,8 @@ def export_run(
         )
 
     say("fit fusion and operating points")
-    patients = dataset.films["patient_id"].iloc[rows].nunique()
-    calibration = calibrate(
-        real,
-        labels,
-        np.asarray(films.cache.masks[rows]),
-        patients,
-        films.malignant_subtypes,
-        [words for words, k in zip(films.context, known, strict=False) if k],
-        recipe.export,
-    )
+    patients = dataset.films["patient_id"].iloc[films.rows].nunique()
+    calibration = calibrate(real, films, patients, recipe.export)
 
     say("draw and record the golden vectors")
     golden = make_golden(loaded, spec, recipe.input)

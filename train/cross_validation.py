@@ -16,9 +16,13 @@ from train.config import Recipe
 from train.dataset.schema import Dataset
 from train.distribute import is_cluster
 from train.evaluate.metrics import macro_auc
-from train.fit import film_set, float_model, predict, qat_model, train_run
+from train.fit import train_run
 from train.fusion import fit_fusion, fused_probabilities
+from train.networks import float_model, predict, qat_model
+from train.parts import film_set
 from train.run import Run
+
+_SCORE = "score.json"
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ def cross_validate(
             one = recipe.model_copy(update={"data": data, "seed": seed})
             place = folder / f"fold{fold}-seed{seed}"
             _share_cache(folder, place)
-            scores.append(_score(train_run(dataset, place, one, progress)))
+            run = train_run(dataset, place, one, progress)
+            scores.append(_kept_score(place) or _score(run))
+            write_atomically(place / _SCORE, json.dumps(asdict(scores[-1])).encode())
             write_atomically(folder / "summary.json", _summary(scores).encode())
             progress.advance(task)
     return scores
@@ -109,12 +115,17 @@ def _share_cache(folder: Path, place: Path) -> None:
         (place / "cache").symlink_to(Path("..") / "cache", target_is_directory=True)
 
 
+def _kept_score(place: Path) -> FoldScore | None:
+    """Return the score of a run that an earlier call finished."""
+    path = place / _SCORE
+    return FoldScore(**json.loads(path.read_text())) if path.exists() else None
+
+
 def _score(run: Run) -> FoldScore:
     dataset = run.dataset()
     cache = run.cache(dataset)
-    calibration = film_set(run, dataset, cache, "calibration")
-    test = film_set(run, dataset, cache, "test")
-    known = test.labels >= 0
+    calibration = film_set(run, dataset, cache, "calibration").labelled()
+    test = film_set(run, dataset, cache, "test").labelled()
 
     def auc(model: tf_keras.Model) -> float:
         mirror = run.recipe.export.mirror
@@ -124,12 +135,12 @@ def _score(run: Run) -> FoldScore:
         )
         answers = predict(model, test, mirror=mirror)
         probabilities = fused_probabilities(answers, fusion, test.context)
-        return macro_auc(test.labels[known], probabilities[known])
+        return macro_auc(test.labels, probabilities)
 
     return FoldScore(
         fold=run.recipe.data.fold,
         seed=run.recipe.seed,
-        films=int(known.sum()),
+        films=len(test),
         float_auc=auc(float_model(run)),
         qat_auc=auc(qat_model(run)),
     )

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from edge_runtime.bundle import Fusion
-from edge_runtime.decision import Evidence, class_logits, context_logits, softmax, weigh
+from edge_runtime.decision import Evidence, class_logits, context_logits, fuse, softmax, weigh
 from train.evaluate.metrics import macro_auc
 
 FloatArray = npt.NDArray[np.float32]
@@ -142,7 +142,7 @@ def fused_probabilities(
     ``context`` is that of :func:`fit_fusion`.
     """
     added = np.array([context_logits(words, fusion) for words in context]) if context else 0.0
-    return softmax(class_logits(weigh(outputs, fusion.malignant_subtypes), fusion, added))
+    return fuse(outputs, fusion, added)
 
 
 def fused_auc(

@@ -20,8 +20,9 @@ from tests.conftest import Trained, osteoedge
 from train.calibration import fit_mask_threshold, operating_point
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import label_index
-from train.fit import film_set, float_model, predict, qat_model
 from train.fusion import fused_auc, fused_probabilities
+from train.networks import float_model, predict, qat_model
+from train.parts import film_set
 from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
 from train.run import load_run
 

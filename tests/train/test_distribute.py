@@ -100,7 +100,7 @@ def test_two_workers_train_one_run(tmp_path: Path, qat_epochs: int) -> None:
     epochs = [(line["phase"], line["epoch"]) for line in lines]
     assert epochs == [("float", 0), ("float", 1), *(("qat", e) for e in range(qat_epochs + 1))]
 
-    from train.fit import float_model, qat_model
+    from train.networks import float_model, qat_model
     from train.run import load_run
 
     for model in (float_model(load_run(run)), qat_model(load_run(run))):

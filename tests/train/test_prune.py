@@ -17,9 +17,10 @@ from export.convert import to_int8, zero_share
 from tests.train.drawn import draw_dataset
 from train.config import Recipe
 from train.dataset.schema import load_dataset
-from train.fit import float_model, qat_model, train_run
+from train.fit import train_run
 from train.model.backbones import convolution, depthwise
 from train.model.heads import build_model
+from train.networks import float_model, qat_model
 from train.prune import prune_gradually, pruned_kernels
 from train.run import Run, load_run
 
@@ -86,7 +87,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
     folder = tmp_path_factory.mktemp("prune")
     dataset = load_dataset(draw_dataset(folder / "data", 60))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.fit.build_model", build_small)
+        patch.setattr("train.networks.build_model", build_small)
         # In the last epoch neither the masks nor the count of steps can be made up for.
         with pytest.raises(Killed):
             train_run(dataset, folder / "run", RECIPE, KilledIn("prune", 3.0))
@@ -96,7 +97,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Pruned:
 
 @pytest.fixture
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.fit.build_model", build_small)
+    monkeypatch.setattr("train.networks.build_model", build_small)
 
 
 def load(weights: Path) -> tf_keras.Model:

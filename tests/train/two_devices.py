@@ -18,8 +18,9 @@ from train.config import LossConfig
 from train.dataset.cache import FilmCache
 from train.dataset.pipeline import FilmSet
 from train.distribute import constant_statistics, shares, to_replicas
-from train.fit import _Phase, _train_step, predict
+from train.networks import predict
 from train.objectives import Batch, Outputs, distillation_loss, supervised_loss
+from train.phase import Phase, train_step
 from train.quantize import calibrate_ranges, quantize_aware
 
 tf.config.set_logical_device_configuration(
@@ -64,8 +65,8 @@ def train(model: tf_keras.Model, strategy: tf.distribute.Strategy) -> list[Any]:
     optimizer.build(model.trainable_variables)
     average = WeightAverage(model, 0.9)
     groups = ((model.trainable_variables, 1e-2),)
-    phase = _Phase("steps", model, loss, 7, 1, groups, 0.0, 0.9, "last", Path())
-    step = _train_step(phase, [optimizer], average, strategy)
+    phase = Phase("steps", model, loss, 7, 1, groups, Path(), average=0.9)
+    step = train_step(phase, [optimizer], average, strategy)
     losses = []
     for batch in batches:
         own = [

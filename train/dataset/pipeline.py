@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,18 @@ class FilmSet:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def labelled(self) -> FilmSet:
+        """Return the films whose label is known."""
+        known = self.labels >= 0
+        return replace(
+            self,
+            rows=self.rows[known],
+            labels=self.labels[known],
+            groups=None if self.groups is None else self.groups[known],
+            heads={head: channels[known] for head, channels in self.heads.items()},
+            context=tuple(compress(self.context, known)),
+        )
 
 
 def training_batches(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from edge_runtime.bundle import LABELS
-from edge_runtime.context import age_band, coarse_region
+from edge_runtime.context import words_of
 from edge_runtime.errors import DatasetError
 
 REQUIRED_COLUMNS = ("image_id", "patient_id", "centre", "label")
@@ -153,15 +153,12 @@ def load_dataset(root: Path) -> Dataset:
 
 def film_context(film: pd.Series) -> dict[str, str]:
     """Return what a row says beside the pixels: :func:`edge_runtime.context.context_words`."""
-    words = {}
     age, sex, region = (film.get(column) for column in ("age", "sex", "region"))
-    if pd.notna(age) and float(age) >= 0:
-        words["age"] = age_band(float(age))
-    if sex in ("F", "M"):
-        words["sex"] = str(sex)
-    if isinstance(region, str) and (coarse := coarse_region(region)):
-        words["region"] = coarse
-    return words
+    return words_of(
+        float(age) if pd.notna(age) and float(age) >= 0 else None,
+        sex if isinstance(sex, str) else None,
+        region if isinstance(region, str) else None,
+    )
 
 
 def label_index(films: pd.DataFrame) -> npt.NDArray[np.int32]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -45,10 +44,6 @@ class AtPrevalence:
     npv: Metric
     flagged_per_1000: Metric
     referrals_per_tumour: Metric
-
-    def row(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
-        return asdict(self)
 
 
 def at_prevalence(

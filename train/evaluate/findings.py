@@ -66,13 +66,13 @@ class Findings:
         return {
             "definitions": DEFINITIONS,
             "mask_ceiling": None if self.ceiling is None else asdict(self.ceiling),
-            "comparisons": [comparison.row() for comparison in self.comparisons],
+            "comparisons": [asdict(row) for row in self.comparisons],
             "context_alone": None if self.context is None else self.context.document(),
-            "prevalence": [row.row() for row in self.prevalence],
+            "prevalence": [asdict(row) for row in self.prevalence],
             "false_alarms": None if alarms is None else {k: asdict(m) for k, m in alarms.items()},
-            "strata": [stratum.row() for stratum in self.strata],
-            "robustness": [row.row() for row in self.robustness],
-            "dicom_path": [row.row() for row in self.dicom_path],
+            "strata": [asdict(row) for row in self.strata],
+            "robustness": [asdict(row) for row in self.robustness],
+            "dicom_path": [asdict(row) for row in self.dicom_path],
             "decision_curve": None if curve is None else curve.rows(),
         }
 

@@ -136,7 +136,7 @@ class FloatModel:
     def __init__(self, folder: Path) -> None:
         import tensorflow as tf
 
-        from train.fit import float_model
+        from train.networks import float_model
 
         run = load_run(folder)
         if not run.float_weights.exists():
@@ -173,13 +173,8 @@ class FloatModel:
         outputs = self._run(pixels)
         if self._mirror:
             outputs = decision.average_mirrored(outputs, self._run(pixels[:, ::-1]))
-        probabilities = decision.softmax(
-            decision.class_logits(
-                decision.weigh(outputs, self._fusion.malignant_subtypes),
-                self._fusion,
-                decision.context_logits(context_words(radiograph), self._fusion),
-            )
-        )
+        context = decision.context_logits(context_words(radiograph), self._fusion)
+        probabilities = decision.fuse(outputs, self._fusion, context)
         verdict, _ = decision.decide(probabilities, self.operating_points)
         if any(finding.refuses for finding in check_quality(pixels, placement)):
             verdict = "unable"
@@ -204,17 +199,15 @@ class FloatModel:
     def _calibrate(
         self, run: Run, network: object
     ) -> tuple[Fusion, tuple[OperatingPoint, ...], float | None]:
-        from train.fit import film_set, predict
+        from train.networks import predict
+        from train.parts import film_set
 
         dataset = run.dataset()
-        films = film_set(run, dataset, run.cache(dataset), "calibration")
+        films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
         outputs = predict(network, films, mirror=self._mirror)
-        known = films.labels >= 0
-        outputs = {head: output[known] for head, output in outputs.items()}
-        labels, rows = films.labels[known], films.rows[known]
-        context = [words for words, k in zip(films.context, known, strict=False) if k]
-        fusion = fit_fusion(outputs, labels, films.malignant_subtypes, context)
-        probabilities = fused_probabilities(outputs, fusion, context)
+        labels, rows = films.labels, films.rows
+        fusion = fit_fusion(outputs, labels, films.malignant_subtypes, films.context)
+        probabilities = fused_probabilities(outputs, fusion, films.context)
         points = operating_points(probabilities, labels, run.recipe.export)
         threshold = fit_mask_threshold(
             decision.mask_probability(outputs["mask"][..., 0]),

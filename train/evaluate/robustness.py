@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -33,10 +32,6 @@ class UnderCorruption:
     auc_tumour: Metric
     flips: Metric
     referral_flips: Metric
-
-    def row(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
-        return asdict(self)
 
 
 def under_corruption(
@@ -87,10 +82,6 @@ class DicomPath:
     auc_tumour: Metric
     flips: Metric
     referral_flips: Metric
-
-    def row(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
-        return asdict(self)
 
 
 def through_dicom(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -43,10 +42,6 @@ class Stratum:
     auc: Metric | None
     sensitivity: Metric | None
     specificity: Metric | None
-
-    def row(self) -> dict[str, Any]:
-        """Return it as JSON takes it."""
-        return asdict(self)
 
 
 def strata(predictions: pd.DataFrame, *, resamples: int = RESAMPLES) -> list[Stratum]:
