@@ -55,6 +55,10 @@ class BundleError(OsteoedgeError):
     """The bundle is not one, is damaged, or is not for this device."""
 
 
+class ModelError(OsteoedgeError):
+    """A model file is no TFLite file, is damaged, or holds something that we do not run."""
+
+
 class DelegateError(OsteoedgeError):
     """No delegate, or not the one asked for, can run the bundle here."""
 

@@ -1,4 +1,4 @@
-"""The verb `export`."""
+"""The verbs `export` and `compat`."""
 
 from __future__ import annotations
 
@@ -63,3 +63,43 @@ def export(
     Console().print(table)
     typer.echo(f"Next: osteoedge screen FILES --bundle {out} --out results")
     typer.echo(f"      osteoedge evaluate {out} DATASET --out report")
+
+
+def compat(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="An int8 or uint8 model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say op by op what an Edge TPU would run, and why not the rest. No compiler is needed.
+
+    Example: `osteoedge compat model.tflite`
+    """
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from export.compat import ON_CHIP_BYTES, edge_tpu_compatibility, read_model
+
+    found = edge_tpu_compatibility(read_model(model), model.name)
+    if as_json:
+        document = {
+            "ops": [asdict(op) for op in found.ops],
+            "mapped": found.mapped,
+            "total": found.total,
+            "parameter_bytes": found.parameter_bytes,
+            "streams_parameters": found.streams_parameters,
+        }
+        typer.echo(json.dumps(document, indent=2))
+        return
+    table = Table("#", "op", "version", "runs on", "why not on the Edge TPU")
+    for op in found.ops:
+        table.add_row(str(op.index), op.op, str(op.version), op.target, op.reason or "")
+    Console().print(table)
+    typer.echo(f"{found.mapped} of {found.total} operators would run on the Edge TPU.")
+    megabytes = f"{found.parameter_bytes / 2**20:.1f} MiB of parameters"
+    room = f"{ON_CHIP_BYTES / 2**20:.0f} MiB that are free on chip"
+    if found.streams_parameters:
+        typer.echo(f"{megabytes} do not fit the {room}: some cross the bus at every run.")
+    else:
+        typer.echo(f"{megabytes} fit the {room}.")
