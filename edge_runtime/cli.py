@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 
 import edge_runtime
+from edge_runtime.bundle_cli import TrustedKeys
+from edge_runtime.bundle_cli import bundle as bundle_verbs
 from edge_runtime.errors import (
     ConfigError,
     GateError,
@@ -44,6 +46,8 @@ app = typer.Typer(
         "Bone-tumour screening on portable X-ray units. Research software, not a medical device."
     ),
 )
+
+app.add_typer(bundle_verbs, name="bundle")
 
 
 def main() -> None:
@@ -70,18 +74,25 @@ def main() -> None:
 
 
 def _add_workstation_verbs(arguments: Sequence[str]) -> None:
-    """Import the verb that is called, or all of them where the list of verbs is asked for."""
+    """Import the verb that is called, or all of them where the list of verbs is asked for.
+
+    An entry point `GROUP.VERB` adds a verb to a group of the device.
+    """
     points = importlib.metadata.entry_points(group=COMMAND_GROUP)
-    called = next((word for word in arguments if not word.startswith("-")), None)
+    groups = {"bundle": bundle_verbs}
+    called, *rest = [word for word in arguments if not word.startswith("-")] or [""]
     own = {command.callback.__name__ for command in app.registered_commands if command.callback}
     for point in sorted(points, key=lambda point: point.name):
-        if called in own or (called in points.names and point.name != called):
+        group, _, name = point.name.rpartition(".")
+        if called in own or (called in {*points.names, *groups} and called != (group or name)):
+            continue
+        if group and rest and rest[0] != name:
             continue
         verb = point.load()
         if isinstance(verb, typer.Typer):
-            app.add_typer(verb, name=point.name)
+            app.add_typer(verb, name=name)
         else:
-            app.command(point.name)(verb)
+            groups.get(group, app).command(name)(verb)
 
 
 @app.callback(invoke_without_command=True)
@@ -105,6 +116,7 @@ def screen(
     ] = "json,png",
     delegate: Annotated[str, typer.Option(help="What runs the model: auto or cpu.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads.")] = 1,
+    trusted_keys: TrustedKeys = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document a line instead of a table.")
     ] = False,
@@ -122,7 +134,7 @@ def screen(
     from edge_runtime.screener import Screener
 
     formats = _formats(write)
-    screener = Screener(load_bundle(bundle), delegate, threads)
+    screener = Screener(load_bundle(bundle, trusted_keys), delegate, threads)
     for what in screener.degraded:
         errors_to.print(f"Degraded: {what}.", style="yellow")
     out.mkdir(parents=True, exist_ok=True)

@@ -138,7 +138,7 @@ class Screener:
         chosen, probe, rejected = choose(delegate)
         self.bundle = bundle
         self._model = chosen.load(bundle.model, bundle.manifest.model, threads)
-        self._delegate = DelegateUse(
+        self.delegate = DelegateUse(
             name=chosen.name, version=probe.version, threads=threads, rejected=rejected
         )
         self.degraded: tuple[str, ...] = (probe.degraded,) if probe.degraded else ()
@@ -230,7 +230,7 @@ class Screener:
             ),
             context=_context(radiograph, fusion),
             notes=radiograph.notes,
-            delegate=self._delegate,
+            delegate=self.delegate,
             degraded=self.degraded,
             bundle=BundleUse(
                 name=manifest.name,
@@ -267,7 +267,7 @@ class Screener:
                 steps = np.abs(steps)
                 if steps.max() > limits.max_steps or steps.mean() > limits.mean_steps:
                     raise DelegateError(
-                        f"delegate {self._delegate.name} ({self._delegate.version}) does not "
+                        f"delegate {self.delegate.name} ({self.delegate.version}) does not "
                         f"reproduce golden vector {number}: head {head} is off by up to "
                         f"{steps.max()} and on average {steps.mean():.2f} steps",
                         "Do not serve with it; choose another delegate or another runtime version",

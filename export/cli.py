@@ -1,4 +1,4 @@
-"""The verbs `export` and `compat`."""
+"""The verbs `export`, `compat`, `bundle diff` and `bundle qualify`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ def export(
         str,
         typer.Option(help="qat-int8, or ptq-int8: the float weights, quantized after training."),
     ] = "qat-int8",
+    sign: Annotated[
+        Path | None, typer.Option(help="Private key of 'osteoedge bundle keygen'.")
+    ] = None,
 ) -> None:
     """Export a run to int8 TFLite, calibrated on the file itself, as a model bundle.
 
@@ -27,7 +30,7 @@ def export(
     from rich.console import Console
     from rich.table import Table
 
-    from edge_runtime.bundle import Variant
+    from edge_runtime.bundle import MANIFEST, Variant, add_signature, load_bundle, sign_manifest
     from edge_runtime.errors import ConfigError
     from export.pack import export_run
     from train.run import load_run
@@ -39,17 +42,33 @@ def export(
         result = export_run(
             loaded, out, lambda step: status.update(f"export: {step}"), cast(Variant, variant)
         )
+    if sign is not None:
+        signature = sign_manifest(load_bundle(out).members[MANIFEST], sign)
+        add_signature(out, signature)
     manifest = result.manifest
     calibration = manifest.calibration
     table = Table(title=f"{out} ({manifest.purpose})", title_justify="left", show_header=False)
     table.add_row("size", f"{result.bytes / 1e6:.2f} MB")
-    for name, auc in result.auc.items():
-        table.add_row(f"macro AUC, {name}", f"{auc:.4f}")
+    for name, figures in manifest.quantization.metrics.items():
+        table.add_row(f"macro AUC, {name}", f"{figures['auc_macro']:.4f}")
+    gap = manifest.quantization.differences["auc_macro"]
+    table.add_row(
+        "macro AUC, int8 less float", f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})"
+    )
+    for head, parity in manifest.quantization.heads.items():
+        table.add_row(
+            f"{head} against {manifest.quantization.reference}",
+            f"{parity.snr_db:.1f} dB, {parity.mean_steps:.2f} steps on average, "
+            f"{parity.max_steps:.0f} at most",
+        )
     table.add_row("calibration films", f"{calibration.films} of {calibration.patients} patients")
     fusion = calibration.fusion
     weights = ", ".join(f"{weight:.2f}" for weight in fusion.mask[1:])
     table.add_row("weight of the class head, and of the mask", f"{fusion.cam:.2f}; {weights}")
     table.add_row("int8 levels used", ", ".join(f"{k} {v}" for k, v in result.levels.items()))
+    tpu = manifest.edge_tpu
+    mapped = f"{tpu.predicted_mapped} of {tpu.total} operators would map"
+    table.add_row("Edge TPU", f"{tpu.status}, {tpu.reason or tpu.compiler}; {mapped}")
     table.add_row("zeros in the int8 kernels", f"{result.zeros:.0%}")
     for point in calibration.operating_points:
         table.add_row(
@@ -60,6 +79,7 @@ def export(
             f"({point.specificity.low:.2f}-{point.specificity.high:.2f})",
         )
     table.add_row("data licence", manifest.provenance.licence)
+    table.add_row("signed by", "nobody" if sign is None else signature.key_id)
     Console().print(table)
     typer.echo(f"Next: osteoedge screen FILES --bundle {out} --out results")
     typer.echo(f"      osteoedge evaluate {out} DATASET --out report")
@@ -103,3 +123,112 @@ def compat(
         typer.echo(f"{megabytes} do not fit the {room}: some cross the bus at every run.")
     else:
         typer.echo(f"{megabytes} fit the {room}.")
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="A.osteo", help="The bundle in use.")],
+    second: Annotated[Path, typer.Argument(metavar="B.osteo", help="The one to replace it.")],
+    on: Annotated[Path | None, typer.Option(help="Dataset on which both are measured.")] = None,
+    where: Annotated[str, typer.Option(help="Only films that satisfy this.")] = "",
+    bounds: Annotated[
+        Path | None,
+        typer.Option(help="TOML: max_loss, max_gain, max_turned, max_bytes, unchanged."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what changes from one bundle to another; exit code 3 where bounds are not met.
+
+    Example: `osteoedge bundle diff knee-1.osteo knee-2.osteo --on btxrd --where "centre == 2"
+    --bounds change.toml`
+    """
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from edge_runtime.errors import ConfigError
+    from export.bounds import ChangeBounds, load_bounds
+    from export.diff import diff_bundles
+    from train.dataset.schema import load_dataset
+    from train.progress import bar
+
+    asked = None if bounds is None else load_bounds(bounds, ChangeBounds)
+    if on is None and asked and (asked.max_loss or asked.max_gain or asked.max_turned is not None):
+        raise ConfigError("these bounds need a dataset", "Give one with --on", str(bounds))
+    dataset = None if on is None else load_dataset(on).select(where or None)
+    with bar() as progress:
+        found = diff_bundles(first, second, dataset, asked, progress)
+    if as_json:
+        typer.echo(json.dumps(found.document(), indent=2))
+    else:
+        console = Console()
+        table = Table("manifest", first.name, second.name, title=f"{len(found.manifest)} changes",
+                      title_justify="left")  # fmt: skip
+        table.add_row("(bytes of the file)", *map(str, found.bytes))
+        for key, (old, new) in found.manifest.items():
+            table.add_row(key, _brief(old), _brief(new))
+        console.print(table)
+        if found.comparisons:
+            table = Table("figure", "difference", "95 %", "p", title="second less first",
+                          title_justify="left")  # fmt: skip
+            for row in found.comparisons:
+                span = "" if row.low is None else f"{row.low:+.3f} to {row.high:+.3f}"
+                gap = "" if row.difference is None else f"{row.difference:+.3f}"
+                p = "" if row.p is None else f"{row.p:.3f}"
+                table.add_row(row.figure, gap, span, p)
+            console.print(table)
+            typer.echo(f"Decisions that differ: {found.turned:.1%}")
+        for check in found.checks:
+            bound = "" if check.bound is None else f", bound {check.bound:g}"
+            value = "not known" if check.found is None else f"{check.found:g}"
+            typer.echo(f"{'met' if check.met else 'NOT MET'}: {check.name} {value}{bound}")
+    if not found.met:
+        raise typer.Exit(3)
+
+
+def qualify(
+    path: Annotated[Path, typer.Argument(metavar="NAME.osteo", help="A bundle.")],
+    dataset: Annotated[Path, typer.Argument(help="Films that it has never seen.")],
+    bounds: Annotated[Path, typer.Option(help="TOML: what it must reach, see below.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write where all bounds are met.")],
+    where: Annotated[str, typer.Option(help="Only films that satisfy this.")] = "",
+) -> None:
+    """Hold a bundle against bounds, through DICOM; where all are met, write it as evaluated.
+
+    Keys of the bounds, all optional: films, centres (at least); unable_rate, false_mask_rate,
+    dicom_auc_drop (at most); [sensitivity] and [specificity] by operating point (at least). The
+    dataset and its hash, the bounds and what was found go into the manifest, under the signature:
+    sign the new bundle. Exit code 3 where a bound is not met; nothing is written then.
+
+    Example: `osteoedge bundle qualify knee.osteo btxrd --where "centre == 2" --bounds serve.toml
+    --out knee-evaluated.osteo`
+    """
+    from edge_runtime.errors import GateError
+    from export.bounds import ServingBounds, load_bounds
+    from export.qualify import qualify as hold_against
+    from export.qualify import write_fitness
+    from train.dataset.schema import load_dataset
+    from train.progress import bar
+
+    asked = load_bounds(bounds, ServingBounds)
+    films = load_dataset(dataset).select(where or None)
+    with bar() as progress:
+        fitness = hold_against(path, films, where or None, asked, progress)
+    for check in fitness.bounds:
+        value = "not known" if check.found is None else f"{check.found:.4g}"
+        typer.echo(
+            f"{'met' if check.met else 'NOT MET'}: {check.name} {value}, bound {check.bound:g}"
+        )
+    if missed := [check.name for check in fitness.bounds if not check.met]:
+        raise GateError(
+            f"bounds not met: {', '.join(missed)}", "Keep it as research, or train a better one",
+            path.name,
+        )  # fmt: skip
+    write_fitness(path, fitness, out)
+    typer.echo(f"Written: {out}, evaluated")
+    typer.echo(f"Next: osteoedge bundle sign {out} --key KEY")
+
+
+def _brief(value: object) -> str:
+    text = "(absent)" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import get_args
 
 import numpy as np
@@ -39,15 +40,7 @@ def to_int8(
         For a float network: films (1, height, width, 1), normalised float32, that set its ranges
         (post-training quantization; Jacob et al., CVPR 2018, arXiv:1712.05877, section 3.1).
     """
-    signature = tf.TensorSpec((1, spec.height, spec.width, 1), tf.float32, name="film")
-
-    @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]
-    def serve(film: tf.Tensor) -> dict[str, tf.Tensor]:
-        return model(film, training=False)  # type: ignore[no-any-return]
-
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(model, folder, signatures={"serving_default": serve})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    with _converter(model, spec) as converter:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if representative is not None:
             converter.representative_dataset = lambda: ({"film": film} for film in representative)
@@ -57,7 +50,27 @@ def to_int8(
         return bytes(converter.convert())
 
 
-def describe(model: bytes, backbone: str, variant: Variant, sha256: str) -> ModelSpec:
+def to_float32(model: tf_keras.Model, spec: InputSpec) -> bytes:
+    """Convert a float network to a float32 TFLite file, to compare the int8 file with."""
+    with _converter(model, spec) as converter:
+        return bytes(converter.convert())
+
+
+@contextmanager
+def _converter(model: tf_keras.Model, spec: InputSpec) -> Iterator[tf.lite.TFLiteConverter]:
+    """Hand out a converter of the network at batch 1."""
+    signature = tf.TensorSpec((1, spec.height, spec.width, 1), tf.float32, name="film")
+
+    @tf.function(input_signature=[signature])  # type: ignore[untyped-decorator]
+    def serve(film: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model(film, training=False)  # type: ignore[no-any-return]
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(model, folder, signatures={"serving_default": serve})
+        yield tf.lite.TFLiteConverter.from_saved_model(folder)
+
+
+def describe(model: bytes, backbone: str, variant: Variant) -> ModelSpec:
     """Read a TFLite file's tensors.
 
     Raises
@@ -90,7 +103,6 @@ def describe(model: bytes, backbone: str, variant: Variant, sha256: str) -> Mode
             f"One output tensor per head is needed: cam, mask, and no others than {_HEADS}",
         )
     return ModelSpec(
-        sha256=sha256,
         backbone=backbone,
         variant=variant,
         input=_tensor(inputs[0], inputs),

@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import tf_keras
 
 from edge_runtime.bundle import (
+    CARD,
+    CARD_PAGE,
+    EDGE_TPU_MODEL,
+    GOLDEN,
+    MODEL,
+    SBOM,
     GoldenSpec,
     Manifest,
+    ModelSpec,
+    OperatingPoint,
     Provenance,
+    Quantization,
     Variant,
     write_bundle,
 )
 from edge_runtime.decision import average_mirrored
+from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.errors import GateError
+from edge_runtime.files import write_atomically
+from export.answers import answers
 from export.calibrate import calibrate, require_levels, run_films
-from export.convert import describe, to_int8, zero_share
+from export.card import Evidence, to_page, write_card
+from export.convert import describe, to_float32, to_int8, zero_share
+from export.edge_compiler import compile_for_edge_tpu
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
+from export.layers import layer_losses
+from export.metadata import with_metadata
+from export.parity import COMPARED, differences, head_parity, losses
+from export.sbom import bill_of_materials
 from train.dataset.pipeline import FilmSet
-from train.fusion import fused_auc
+from train.dataset.schema import Dataset
+from train.evaluate.metrics import evaluate
+from train.evaluate.strata import strata
 from train.networks import float_model, predict, qat_model
 from train.parts import film_set
 from train.run import Run
 
 REPRESENTATIVE_FILMS = 200
+# Films through which layers are compared where the gate refuses, and layers that it names.
+_LAYER_FILMS, _LAYERS_NAMED = 8, 3
+
+Real = Mapping[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -38,9 +64,6 @@ class ExportResult:
 
     Attributes
     ----------
-    auc
-        Macro AUC on the calibration films: `float` and, of that variant, `qat` by Keras, `int8` by
-        the device.
     levels
         int8 levels that each head uses.
     zeros
@@ -48,7 +71,6 @@ class ExportResult:
     """
 
     manifest: Manifest
-    auc: dict[str, float]
     levels: dict[str, int]
     zeros: float
     bytes: int
@@ -74,12 +96,14 @@ def export_run(
     RunError
         The run is not finished, or its dataset is gone.
     GateError
-        The file has a float island, a head with too few levels, or lost too much AUC.
+        The file has a float island, a head with too few levels, or lost more than the recipe
+        allows.
     """
     recipe = run.recipe
     say("open the run's calibration films")
     dataset = run.dataset()
     films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
+    rows = dataset.films.iloc[films.rows]
 
     say("convert to int8")
     networks = {"float": float_model(run)}
@@ -89,65 +113,116 @@ def export_run(
     else:
         seen = film_set(run, dataset, films.cache, "train")
         model = to_int8(networks["float"], recipe.input, _representative(seen, recipe.seed))
-    spec = describe(model, recipe.model.backbone, variant, _sha256(model))
+    spec = describe(model, recipe.model.backbone, variant)
+    model = with_metadata(
+        model,
+        spec,
+        recipe.input,
+        licence=run.card.licence,
+        subtypes=run.vocabulary.subtypes,
+        regions=run.vocabulary.regions,
+    )
 
     say("run the int8 file on the calibration films")
     loaded = CpuDelegate().load(model, spec, threads=2)
-    pixels = films.cache.pixels[films.rows]
-    outputs = run_films(loaded, spec, recipe.input, pixels)
+    outputs = run_films(loaded, spec, recipe.input, films.cache.pixels[films.rows])
     levels = require_levels(outputs, recipe.export.min_levels)
-    real = outputs.real()
-    if recipe.export.mirror:
-        mirrored = run_films(loaded, spec, recipe.input, pixels[:, :, ::-1])
-        real = average_mirrored(real, mirrored.real())
 
     say("compare with Keras")
-    auc = {"int8": fused_auc(real, films.labels, films.malignant_subtypes)}
+    twin = list(networks)[-1]
+    heads = head_parity(predict(networks[twin], films), outputs.real(), spec)
+    real: dict[str, Real] = {"int8": _as_shown(outputs.real(), loaded, spec, films, run)}
     for name, network in networks.items():
-        answers = predict(network, films, mirror=recipe.export.mirror)
-        auc[name] = fused_auc(answers, films.labels, films.malignant_subtypes)
-    if auc["float"] - auc["int8"] > recipe.export.max_auc_drop:
+        real[name] = predict(network, films, mirror=recipe.export.mirror)
+    patients = rows["patient_id"].nunique()
+    fitted = {k: calibrate(answer, films, patients, recipe.export) for k, answer in real.items()}
+    said = {k: answers(rows, films, answer, fitted[k]) for k, answer in real.items()}
+    points = (fitted["int8"].operating_points, fitted["float"].operating_points)
+    quantization = Quantization(
+        reference=f"Keras, {twin}",
+        heads=heads,
+        metrics={k: _values(said[k], fitted[k].operating_points) for k in (*networks, "int8")},
+        differences=differences(said["int8"], said["float"], points),
+    )
+    if lost := losses(heads, quantization.differences, recipe.export):
+        pixels = films.cache.pixels[films.rows[:_LAYER_FILMS]]
         raise GateError(
-            f"int8 has macro AUC {auc['int8']:.4f} on {len(films)} calibration films, "
-            f"float {auc['float']:.4f}: more than {recipe.export.max_auc_drop} is lost",
+            f"{'; '.join(lost)}{_weakest(model, networks['float'], run, pixels)}",
             "Train longer quantization-aware (qat.epochs, qat.calibration_batches), or prune less "
             "(prune.sparsity)",
             str(run.folder),
         )
 
-    say("fit fusion and operating points")
-    patients = dataset.films["patient_id"].iloc[films.rows].nunique()
-    calibration = calibrate(real, films, patients, recipe.export)
+    say("compile for the Edge TPU, where that can be done")
+    compiled = compile_for_edge_tpu(model, recipe.export.min_edge_tpu_share)
+    if compiled.log:
+        write_atomically(out.with_suffix(".edgetpu.log"), compiled.log.encode())
 
     say("draw and record the golden vectors")
     golden = make_golden(loaded, spec, recipe.input)
     manifest = Manifest(
         name=out.stem,
-        version=f"{spec.sha256[:12]}",
+        version=_sha256(model)[:12],
         purpose="demo" if run.card.synthetic else "research",
         subtypes=run.vocabulary.subtypes,
         regions=run.vocabulary.regions,
         input_spec=recipe.input,
         input_spec_sha256=recipe.input.sha256(),
         model=spec,
-        calibration=calibration,
-        golden=GoldenSpec(
-            sha256=_sha256(golden.to_npz()),
-            vectors=len(golden.pixels),
-            max_steps=MAX_STEPS,
-            mean_steps=MEAN_STEPS,
-        ),
+        calibration=fitted["int8"],
+        quantization=quantization,
+        golden=GoldenSpec(vectors=len(golden.pixels), max_steps=MAX_STEPS, mean_steps=MEAN_STEPS),
+        edge_tpu=compiled.facts,
         provenance=_provenance(run),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_bundle(out, manifest, model, golden)
-    return ExportResult(
-        manifest=manifest,
-        auc=auc,
-        levels=levels,
-        zeros=zero_share(model),
-        bytes=out.stat().st_size,
+    say("write card, bill of materials and bundle")
+    evidence = Evidence(
+        films=_with_parts(run, dataset),
+        metrics=evaluate(said["int8"], fitted["int8"].operating_points),
+        strata=strata(said["int8"]),
+        model_bytes=len(model),
     )
+    card = write_card(manifest, evidence)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    members = {
+        MODEL: model,
+        GOLDEN: golden.to_npz(),
+        CARD: card.encode(),
+        CARD_PAGE: to_page(card, f"{manifest.name} {manifest.version}").encode(),
+        SBOM: bill_of_materials(manifest, _sha256(model)),
+    }
+    if compiled.model is not None:
+        members[EDGE_TPU_MODEL] = compiled.model
+    write_bundle(out, manifest, members)
+    return ExportResult(
+        manifest=manifest, levels=levels, zeros=zero_share(model), bytes=out.stat().st_size
+    )
+
+
+def _as_shown(real: Real, model: LoadedModel, spec: ModelSpec, films: FilmSet, run: Run) -> Real:
+    """Return the file's outputs as the device uses them: averaged with those of mirrored films."""
+    if not run.recipe.export.mirror:
+        return real
+    pixels = films.cache.pixels[films.rows][:, :, ::-1]
+    return average_mirrored(real, run_films(model, spec, films.spec, pixels).real())
+
+
+def _values(said: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, float]:
+    found = evaluate(said, points, resamples=1)
+    return {name: value for name in COMPARED if (value := found[name].value) is not None}
+
+
+def _weakest(model: bytes, network: tf_keras.Model, run: Run, pixels: npt.NDArray[np.uint8]) -> str:
+    """Return the layers of the file that lose most, as a phrase."""
+    exact = to_float32(network, run.recipe.input)
+    found = layer_losses(model, exact, run.recipe.input, pixels)[:_LAYERS_NAMED]
+    named = ", ".join(f"{loss.layer} ({loss.op}, {loss.snr_db:.1f} dB)" for loss in found)
+    return f"; most is lost in {named}" if named else ""
+
+
+def _with_parts(run: Run, dataset: Dataset) -> pd.DataFrame:
+    """Return the run's films with the part that each belongs to."""
+    return dataset.films.assign(part=run.split()["part"].to_numpy())
 
 
 def _representative(films: FilmSet, seed: int) -> Iterator[npt.NDArray[np.float32]]:

@@ -176,6 +176,20 @@ class ExportConfig(_Section):
     max_auc_drop: float = Field(
         0.01, ge=0, description="the export fails if int8 loses more macro AUC to Keras float"
     )
+    max_sensitivity_drop: float = Field(
+        0.05, ge=0, description="the same of the share of benign, or of malignant films referred"
+    )
+    max_dice_drop: float = Field(0.05, ge=0, description="the same of the Dice of tumours")
+    max_ece_rise: float = Field(0.05, ge=0, description="the same of the calibration error, upward")
+    max_mean_steps: float = Field(
+        4.0, gt=0, description="mean error of a head against Keras, in steps of its int8 output"
+    )
+    min_snr_db: float = Field(
+        10.0, description="least signal to noise of a head against Keras, in decibels"
+    )
+    min_edge_tpu_share: float = Field(
+        0.9, ge=0, le=1, description="the same if an Edge TPU compiler maps less of the operators"
+    )
     min_levels: int = Field(
         64, ge=2, le=256, description="the export fails if a head uses fewer int8 levels"
     )

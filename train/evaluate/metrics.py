@@ -140,7 +140,8 @@ def evaluate(
         spec_at_sens90 (best specificity of a threshold with a sensitivity of at least 0.90, tumour
         or none). Over films that have them: dice_tumour, iou_tumour, hd95_tumour (pixels of the
         256 grid), marked_rate (of tumours with a reference, those on which anything was marked),
-        false_mask_rate. coverage: the share of films that are not `unable`.
+        false_mask_rate. coverage: the share of films that are not `unable`. benign_referred and
+        malignant_referred: the share of such tumours that a person is asked to look at.
         Over films with a decision: referred.sensitivity and so on, of the decision itself. All but
         brier and hd95_tumour are 0..1.
 
@@ -158,6 +159,8 @@ def evaluate(
         "marked_rate": ~np.isnan(films.dice),
         "false_mask_rate": ~np.isnan(films.painted),
         "coverage": films.decided,
+        "benign_referred": films.decided & (films.labels == 1),
+        "malignant_referred": films.decided & (films.labels == 2),
         **denominators("referred", films.labels > 0, films.referred, films.decided),
     }
     for point in operating_points:
@@ -218,6 +221,32 @@ def paired_differences(
         return {"auc_macro": macro[0] - macro[1], "auc_tumour": tumour[0] - tumour[1]}
 
     return with_intervals(one.loc[shared, "patient_id"], measure, resamples, seed)
+
+
+def all_differences(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    points: tuple[Sequence[Threshold], Sequence[Threshold]],
+    *,
+    resamples: int = RESAMPLES,
+) -> dict[str, Metric]:
+    """Return every metric of :func:`evaluate` of ``first`` less ``second``, on the same resamples.
+
+    ``points`` are the operating points of the first and of the second, alike in number and name.
+
+    Raises
+    ------
+    ValueError
+        The two do not hold the same films, patients and labels in the same order.
+    """
+    pair = same_films(first, second)
+    films = [Films.of(frame) for frame in pair]
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        one, two = (_measure(f, weights, p) for f, p in zip(films, points, strict=True))
+        return {name: one[name] - two[name] for name in one}
+
+    return with_intervals(pair[0]["patient_id"], measure, resamples)
 
 
 def same_films(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -332,6 +361,8 @@ def _measure(films: Films, weights: Doubles, points: Sequence[Threshold]) -> dic
         "brier": mean(read, squares),
         "spec_at_sens90": _specificity_at(0.90, tumour, score, weights[:, scored]),
         "coverage": mean(weights, ~films.unable, films.decided),
+        "benign_referred": mean(weights, films.referred, films.decided & (films.labels == 1)),
+        "malignant_referred": mean(weights, films.referred, films.decided & (films.labels == 2)),
         **rates("referred", films.labels > 0, films.referred, films.decided, weights),
     }
     for point in points:

@@ -1,0 +1,106 @@
+"""The bundle (`*.osteo`): the one file that moves from workstation to device.
+
+A zip of exactly these members::
+
+    manifest.json       everything below, validated on load (schema osteoedge.bundle/1), with the
+                        SHA-256 of the members
+    model.int8.tflite   int8 in, int8 out
+    golden.npz          inputs and reference outputs that every delegate must reproduce
+    card.md, card.html  the model card
+    sbom.cdx.json       what made it, CycloneDX
+    SHA256SUMS          of the members above, for sha256sum -c
+    model.int8_edgetpu.tflite   compiled for the Edge TPU, where there was a compiler
+    signature.json      Ed25519 over manifest.json, where it is signed
+"""
+
+from edge_runtime.bundle.archive import (
+    CARD,
+    CARD_PAGE,
+    EDGE_TPU_MODEL,
+    GOLDEN,
+    MANIFEST,
+    MEMBERS,
+    MODEL,
+    OPTIONAL_MEMBERS,
+    SBOM,
+    SUMS,
+    ModelBundle,
+    add_signature,
+    load_bundle,
+    write_bundle,
+)
+from edge_runtime.bundle.golden import GoldenVectors
+from edge_runtime.bundle.manifest import (
+    LABELS,
+    Action,
+    BoundCheck,
+    Calibration,
+    EdgeTpu,
+    Fitness,
+    Fusion,
+    GoldenSpec,
+    Head,
+    HeadParity,
+    Interval,
+    Manifest,
+    ModelSpec,
+    OperatingPoint,
+    Provenance,
+    Purpose,
+    Quantization,
+    ScoreName,
+    TensorSpec,
+    Variant,
+)
+from edge_runtime.bundle.signature import (
+    SIGNATURE,
+    Signature,
+    TrustedKeys,
+    generate_key,
+    load_trusted_keys,
+    sign_manifest,
+)
+
+__all__ = [
+    "CARD",
+    "CARD_PAGE",
+    "EDGE_TPU_MODEL",
+    "GOLDEN",
+    "LABELS",
+    "MANIFEST",
+    "MEMBERS",
+    "MODEL",
+    "OPTIONAL_MEMBERS",
+    "SBOM",
+    "SIGNATURE",
+    "SUMS",
+    "Action",
+    "BoundCheck",
+    "Calibration",
+    "EdgeTpu",
+    "Fitness",
+    "Fusion",
+    "GoldenSpec",
+    "GoldenVectors",
+    "Head",
+    "HeadParity",
+    "Interval",
+    "Manifest",
+    "ModelBundle",
+    "ModelSpec",
+    "OperatingPoint",
+    "Provenance",
+    "Purpose",
+    "Quantization",
+    "ScoreName",
+    "Signature",
+    "TensorSpec",
+    "TrustedKeys",
+    "Variant",
+    "add_signature",
+    "generate_key",
+    "load_bundle",
+    "load_trusted_keys",
+    "sign_manifest",
+    "write_bundle",
+]

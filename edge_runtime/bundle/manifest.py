@@ -1,0 +1,226 @@
+"""What manifest.json says: everything that a device needs to know of a model before it runs it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from edge_runtime.preprocess import InputSpec
+
+LABELS = ("no_tumour", "benign", "malignant")
+
+Purpose = Literal["demo", "research", "evaluated"]
+Action = Literal["urgent_review", "routine_review"]
+ScoreName = Literal["tumour", "malignant"]
+Variant = Literal["qat-int8", "ptq-int8"]
+Head = Literal["cam", "mask", "subtype", "region", "embedding"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Interval(_Part):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class TensorSpec(_Part):
+    """An int8 tensor of the model: real = (stored - zero_point) * scale."""
+
+    index: int = Field(description="position among the interpreter's inputs or outputs")
+    shape: tuple[int, ...]
+    scale: float = Field(gt=0)
+    zero_point: int = Field(ge=-128, le=127)
+
+    def dequantize(self, stored: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+        """Return real values, float32, same shape."""
+        shifted = stored.astype(np.float32) - np.float32(self.zero_point)
+        return shifted * np.float32(self.scale)
+
+
+class ModelSpec(_Part):
+    """The TFLite file and its tensors, one output tensor a head."""
+
+    variant: Variant = Field("qat-int8", description="how its numbers became 8 bits wide")
+    backbone: str
+    input: TensorSpec
+    outputs: dict[Head, TensorSpec] = Field(
+        description="cam: class-activation map; mask: lesion logits; where they were trained, "
+        "subtype and region: activation maps; embedding: the features under cam"
+    )
+
+    @model_validator(mode="after")
+    def _what_a_screening_needs(self) -> Self:
+        if missing := {"cam", "mask"} - set(self.outputs):
+            raise ValueError(f"no output tensor for {', '.join(sorted(missing))}")
+        return self
+
+
+class OperatingPoint(_Part):
+    """A threshold fixed before use."""
+
+    name: str
+    score: ScoreName = Field(description="the probability that the threshold cuts")
+    level: Literal["image"] = "image"
+    action: Action
+    threshold: float = Field(ge=0, le=1)
+    target: str = Field(description="what the threshold was chosen for, in words")
+    positives: int
+    negatives: int
+    sensitivity: Interval
+    specificity: Interval
+
+
+class Fusion(_Part):
+    """Class logits from the heads: cam * mean(cam) + mask * lesion evidence + bias.
+
+    Where there is a head of subtypes, subtype / 2 * malignancy goes to malignant, and the same is
+    taken from benign: the subtypes say what a tumour is, not whether there is one.
+    A multinomial logistic regression, fitted on the int8 outputs; its softmax is calibrated.
+    """
+
+    cam: float = Field(gt=0, description="weight of the class head, an inverse temperature")
+    mask: tuple[float, float, float] = Field(description="weight of the mask head, by class")
+    bias: tuple[float, float, float] = Field(description="by class")
+    subtype: float = Field(0.0, ge=0, description="weight of malignant against benign subtypes")
+    malignant_subtypes: tuple[int, ...] = Field((), description="which subtypes are malignant")
+    context: dict[str, dict[str, tuple[float, float, float]]] = Field(
+        default_factory=dict,
+        description="what a known age, sex or region adds, by class; one that is unknown adds none",
+    )
+
+
+class Calibration(_Part):
+    """What was decided on the outputs of the int8 file, on films kept aside for it."""
+
+    films: int
+    patients: int
+    mirror: bool = Field(
+        description="whether each film is run mirrored, too, and the outputs are averaged"
+    )
+    fusion: Fusion
+    mask_threshold: float = Field(gt=0, lt=1, description="probability that counts as lesion")
+    operating_points: tuple[OperatingPoint, ...]
+    conformal_alpha: float = Field(gt=0, lt=1, description="allowed miss rate of prediction sets")
+    conformal_quantiles: dict[str, float] = Field(
+        description="per class: the largest 1 - probability that still enters the prediction set"
+    )
+
+
+class GoldenSpec(_Part):
+    """How closely the golden vectors must be reproduced, in steps of each output tensor."""
+
+    vectors: int
+    max_steps: float = Field(description="largest difference allowed anywhere")
+    mean_steps: float = Field(description="largest mean difference allowed in one head")
+
+
+class HeadParity(_Part):
+    """How closely the file answers as Keras does, one head, on the calibration films."""
+
+    snr_db: float = Field(description="power of the reference over power of the error, decibels")
+    cosine: float = Field(ge=-1.001, le=1.001, description="of the two outputs, all films at once")
+    mean_steps: float = Field(ge=0, description="mean error, in steps of the output tensor")
+    max_steps: float = Field(ge=0, description="largest error, in steps of the output tensor")
+
+
+class Quantization(_Part):
+    """What quantization cost, on the calibration films, by the file itself."""
+
+    reference: str = Field(description="the Keras network that the heads are compared with")
+    heads: dict[Head, HeadParity]
+    metrics: dict[str, dict[str, float]] = Field(
+        description="by model (float, qat where there is one, int8): metric and value, each model "
+        "with its own calibration"
+    )
+    differences: dict[str, Interval] = Field(
+        description="int8 less float, paired, 95 % resampled by patient"
+    )
+
+
+class EdgeTpu(_Part):
+    """Whether the bundle holds a model that was compiled for the Edge TPU."""
+
+    status: Literal["compiled", "failed", "unavailable"]
+    reason: str | None = Field(None, description="why there is none")
+    compiler: str | None = Field(None, description="version")
+    mapped: int | None = Field(None, description="operators on the Edge TPU, by the compiler")
+    predicted_mapped: int = Field(description="the same, read off the int8 file")
+    total: int = Field(description="operators of the int8 file")
+
+
+class BoundCheck(_Part):
+    """One bound that was asked for, and what was found."""
+
+    name: str
+    bound: float
+    found: float | None = Field(description="None where the films do not allow the figure")
+    met: bool
+
+
+class Fitness(_Part):
+    """Whether the bundle met the bounds that were stated for it, and on which films."""
+
+    status: Literal["research", "evaluated"] = "research"
+    dataset: str | None = None
+    dataset_sha256: str | None = None
+    where: str | None = None
+    bounds: tuple[BoundCheck, ...] = ()
+
+
+class Provenance(_Part):
+    """Where the model comes from. The data licence travels with it."""
+
+    dataset: str
+    source: str
+    licence: str
+    may_ship_weights: bool
+    where: str | None
+    train_films: int
+    train_patients: int
+    split_sha256: str
+    recipe_sha256: str
+    software: dict[str, str]
+
+
+class Manifest(_Part):
+    """The content of manifest.json."""
+
+    schema_: Literal["osteoedge.bundle/1"] = Field("osteoedge.bundle/1", alias="schema")
+    name: str
+    version: str
+    purpose: Purpose
+    labels: tuple[str, ...] = LABELS
+    subtypes: tuple[str, ...] = Field((), description="channels of the head subtype")
+    regions: tuple[str, ...] = Field((), description="channels of the head region")
+    input_spec: InputSpec
+    input_spec_sha256: str
+    model: ModelSpec
+    calibration: Calibration
+    quantization: Quantization
+    golden: GoldenSpec
+    edge_tpu: EdgeTpu
+    fitness: Fitness = Fitness()
+    provenance: Provenance
+    members: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of every other member: what a signature covers"
+    )
+
+    @model_validator(mode="after")
+    def _purpose_is_earned(self) -> Self:
+        if (self.purpose == "evaluated") != (self.fitness.status == "evaluated"):
+            raise ValueError("purpose and fitness contradict each other")
+        if self.fitness.status == "evaluated" and not all(c.met for c in self.fitness.bounds):
+            raise ValueError("evaluated, though a bound was not met")
+        return self
+
+    def to_json(self) -> bytes:
+        """Return the manifest as it lies in the bundle."""
+        return (self.model_dump_json(by_alias=True, indent=2) + "\n").encode()

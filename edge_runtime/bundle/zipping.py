@@ -1,0 +1,84 @@
+"""Zip files whose bytes depend on nothing but their content, read without trusting them."""
+
+from __future__ import annotations
+
+import io
+import stat
+import zipfile
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from edge_runtime.errors import BundleError
+
+# Far above any model of this field; a zip can claim terabytes.
+MAX_MEMBER_BYTES = 64 * 1024 * 1024
+_MAX_MEMBERS = 32
+# The zip format's earliest date: no clock reaches the bytes of a bundle.
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def add_member(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """Add a member whose bytes are the same whenever and wherever it is written."""
+    info = zipfile.ZipInfo(name, _ZIP_EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.create_system = 3
+    info.external_attr = (stat.S_IFREG | 0o644) << 16
+    archive.writestr(info, data)
+
+
+def zip_members(members: Mapping[str, bytes]) -> bytes:
+    """Return a zip of ``members`` in their order."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            add_member(archive, name, data)
+    return buffer.getvalue()
+
+
+def unzip_members(data: bytes, source: str) -> dict[str, bytes]:
+    """Return the members of a zip, in memory; nothing is written anywhere.
+
+    Parameters
+    ----------
+    source
+        Name of the file, for errors.
+
+    Raises
+    ------
+    BundleError
+        Truncated or damaged; a member that lies outside the zip, is a link, is there twice, or
+        claims more than :data:`MAX_MEMBER_BYTES`.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            _refuse_tricks(infos, source)
+            # zipfile reads no more than the size that was just checked.
+            return {info.filename: archive.read(info) for info in infos}
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError):
+        raise BundleError(
+            "truncated, damaged, or no bundle at all",
+            "Copy the .osteo file again from where it was exported",
+            source,
+        ) from None
+
+
+def _refuse_tricks(infos: list[zipfile.ZipInfo], source: str) -> None:
+    def refuse(what: str) -> BundleError:
+        return BundleError(what, "Do not use this file", source)
+
+    if len(infos) > _MAX_MEMBERS:
+        raise refuse(f"{len(infos)} members, which no bundle has")
+    names = [info.filename for info in infos]
+    for info in infos:
+        # ZipInfo has turned backslashes of Windows into slashes, and cut at a zero byte.
+        path = PurePosixPath(info.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in info.filename:
+            raise refuse(f"member {info.filename!r} lies outside the bundle")
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise refuse(f"member {info.filename!r} is no plain file")
+        if info.file_size > MAX_MEMBER_BYTES:
+            raise refuse(f"member {info.filename!r} is implausibly large")
+        if names.count(info.filename) > 1:
+            raise refuse(f"member {info.filename!r} is there twice")
