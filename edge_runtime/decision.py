@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.bundle import LABELS, Fusion, OperatingPoint, ScoreName
+from edge_runtime.bundle import LABELS, ConformalQuantile, Fusion, OperatingPoint, ScoreName
 from edge_runtime.preprocess import InputSpec, Placement
 
 Decision = Literal["urgent_review", "routine_review", "not_flagged", "unable"]
@@ -173,6 +173,14 @@ def score(probabilities: npt.NDArray[np.float64], name: ScoreName) -> npt.NDArra
     return np.asarray(1.0 - probabilities[..., LABELS.index("no_tumour")])
 
 
+def study_score(scores: npt.NDArray[np.float64]) -> float:
+    """Return the score of a study, of the scores of its films (n,): the most suspicious view's.
+
+    A lesion that one view shows and another hides is there.
+    """
+    return float(scores.max())
+
+
 def decide(
     probabilities: npt.NDArray[np.float64], points: Sequence[OperatingPoint]
 ) -> tuple[Decision, tuple[str, ...]]:
@@ -190,7 +198,7 @@ def decide(
 
 
 def prediction_set(
-    probabilities: npt.NDArray[np.float64], quantiles: dict[str, float]
+    probabilities: npt.NDArray[np.float64], quantiles: Mapping[str, ConformalQuantile]
 ) -> tuple[str, ...]:
     """Return the classes that class-conditional conformal prediction cannot exclude.
 
@@ -199,7 +207,7 @@ def prediction_set(
     return tuple(
         label
         for label, probability in zip(LABELS, probabilities, strict=True)
-        if 1.0 - float(probability) <= quantiles[label]
+        if 1.0 - float(probability) <= quantiles[label].value
     )
 
 

@@ -178,7 +178,7 @@ class Screener:
         context = decision.context_logits(context_words(radiograph), fusion)
         probabilities = decision.fuse(real, fusion, context)
         findings = check_quality(pixels, placement)
-        verdict, reasons = decision.decide(probabilities, calibration.operating_points)
+        verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
         lesion_probability = decision.mask_probability(mask_logits)
@@ -215,7 +215,7 @@ class Screener:
             subtype_probabilities=_named(manifest.subtypes, subtypes),
             region_probabilities=_named(manifest.regions, regions),
             prediction_set=decision.prediction_set(probabilities, calibration.conformal_quantiles),
-            operating_points=calibration.operating_points,
+            operating_points=calibration.at("image"),
             lesions=tuple(
                 Lesion(
                     box=(round(b[0], 1), round(b[1], 1), round(b[2], 1), round(b[3], 1)),

@@ -43,7 +43,7 @@ def answers(
         films.cache.mask_known[films.rows],
         strict=True,
     ):
-        verdict, _ = decision.decide(chances, calibration.operating_points)
+        verdict, _ = decision.decide(chances, calibration.at("image"))
         row = identity(film) | {"decision": verdict}
         row |= {f"p_{label}": float(p) for label, p in zip(LABELS, chances, strict=True)}
         if known:

@@ -11,17 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy.stats import binom
 
 from edge_runtime import decision
 from edge_runtime.bundle import (
     LABELS,
     Calibration,
+    ConformalQuantile,
     ModelSpec,
 )
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec, quantize_input
-from train.calibration import fit_mask_threshold, operating_points
+from train.calibration import fit_mask_threshold, operating_points, study_points
 from train.config import ExportConfig
 from train.dataset.pipeline import FilmSet
 from train.fusion import fit_fusion, fused_probabilities
@@ -77,7 +80,7 @@ def require_levels(outputs: DeviceOutputs, minimum: int) -> dict[str, int]:
 def calibrate(
     real: Mapping[str, npt.NDArray[np.float32]],
     films: FilmSet,
-    patients: int,
+    rows: pd.DataFrame,
     config: ExportConfig,
 ) -> Calibration:
     """Fit everything that the manifest's calibration holds.
@@ -89,21 +92,28 @@ def calibrate(
         where it will average.
     films
         The n films, all labels known.
-    patients
-        How many people they show.
+    rows
+        Their (n,) rows of the dataset: who and which study they show.
     """
     labels = films.labels
     fusion = fit_fusion(real, labels, films.malignant_subtypes, films.context)
     probabilities = fused_probabilities(real, fusion, films.context)
     masks = np.asarray(films.cache.masks[films.rows])
+    studies = rows["patient_id"].to_numpy(object)
+    if "study_id" in rows.columns:
+        studies = rows["study_id"].fillna(rows["patient_id"]).to_numpy(object)
     lesion = decision.mask_probability(real["mask"][..., 0])
     return Calibration(
         films=len(labels),
-        patients=patients,
+        patients=rows["patient_id"].nunique(),
+        studies=len(set(studies)),
         fusion=fusion,
         mirror=config.mirror,
         mask_threshold=fit_mask_threshold(lesion, masks, labels, config.max_false_masks),
-        operating_points=operating_points(probabilities, labels, config),
+        operating_points=(
+            *operating_points(probabilities, labels, config),
+            *study_points(probabilities, labels, studies, config),
+        ),
         conformal_alpha=config.conformal_alpha,
         conformal_quantiles={
             label: conformal_quantile(1.0 - probabilities[labels == k, k], config.conformal_alpha)
@@ -112,10 +122,25 @@ def calibrate(
     )
 
 
-def conformal_quantile(nonconformity: Doubles, alpha: float) -> float:
+def conformal_quantile(nonconformity: Doubles, alpha: float) -> ConformalQuantile:
     """Return the finite-sample quantile of split conformal prediction for one class.
 
-    With too few films for ``alpha`` the class can never be excluded, which is 1.
+    With too few films for ``alpha`` the class can never be excluded, which is 1. Its 95 % interval
+    is that of an order statistic, whose rank among n films is binomial (David and Nagaraja, "Order
+    statistics", 2003, section 7.1).
+
+    Parameters
+    ----------
+    nonconformity
+        (n,), 1 - probability of the films' own class.
     """
-    rank = int(np.ceil((len(nonconformity) + 1) * (1.0 - alpha)))
-    return 1.0 if rank > len(nonconformity) else float(np.sort(nonconformity)[rank - 1])
+    ranked, n = np.sort(nonconformity), len(nonconformity)
+
+    def at(rank: int) -> float:
+        return 1.0 if rank > n else float(ranked[max(rank, 1) - 1])
+
+    low, high = (int(binom.ppf(edge, n, 1.0 - alpha)) for edge in (0.025, 0.975))
+    value = at(int(np.ceil((n + 1) * (1.0 - alpha))))
+    return ConformalQuantile(
+        value=value, films=n, low=min(at(low), value), high=max(at(high + 1), value)
+    )

@@ -71,7 +71,12 @@ class _Kept:
             if op["op_name"] not in {"QUANTIZE", "DEQUANTIZE", "DELEGATE"}
         ]
         self._scales = {at: details[at]["quantization"] for _, at in self.operators}
-        self.names = [str(details[at]["name"]).split(";")[0] for _, at in self.operators]
+        # A converter gives the outputs names that say nothing.
+        answers = self._interpreter.get_signature_runner().get_output_details()
+        heads = {answer["index"]: head for head, answer in answers.items()}
+        self.names = [
+            heads.get(at, str(details[at]["name"]).split(";")[0]) for _, at in self.operators
+        ]
 
     def run(self, film: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float64]]:
         """Run a normalised film (1, height, width, 1); return each operator's real output."""

@@ -134,14 +134,13 @@ def export_run(
     real: dict[str, Real] = {"int8": _as_shown(outputs.real(), loaded, spec, films, run)}
     for name, network in networks.items():
         real[name] = predict(network, films, mirror=recipe.export.mirror)
-    patients = rows["patient_id"].nunique()
-    fitted = {k: calibrate(answer, films, patients, recipe.export) for k, answer in real.items()}
+    fitted = {k: calibrate(answer, films, rows, recipe.export) for k, answer in real.items()}
     said = {k: answers(rows, films, answer, fitted[k]) for k, answer in real.items()}
-    points = (fitted["int8"].operating_points, fitted["float"].operating_points)
+    points = (fitted["int8"].at("image"), fitted["float"].at("image"))
     quantization = Quantization(
         reference=f"Keras, {twin}",
         heads=heads,
-        metrics={k: _values(said[k], fitted[k].operating_points) for k in (*networks, "int8")},
+        metrics={k: _values(said[k], fitted[k].at("image")) for k in (*networks, "int8")},
         differences=differences(said["int8"], said["float"], points),
     )
     if lost := losses(heads, quantization.differences, recipe.export):
@@ -178,7 +177,7 @@ def export_run(
     say("write card, bill of materials and bundle")
     evidence = Evidence(
         films=_with_parts(run, dataset),
-        metrics=evaluate(said["int8"], fitted["int8"].operating_points),
+        metrics=evaluate(said["int8"], fitted["int8"].at("image")),
         strata=strata(said["int8"]),
         model_bytes=len(model),
     )

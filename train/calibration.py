@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.stats import binomtest
 
 from edge_runtime import decision
-from edge_runtime.bundle import LABELS, Action, Interval, OperatingPoint, ScoreName
+from edge_runtime.bundle import LABELS, Action, Interval, Level, OperatingPoint, ScoreName
 from train.config import ExportConfig
 
 # Even steps of the odds: lesions are a few per cent of a film, and so are the probabilities.
@@ -23,7 +24,7 @@ Doubles = npt.NDArray[np.float64]
 def operating_points(
     probabilities: Doubles, labels: npt.NDArray[np.int32], config: ExportConfig
 ) -> tuple[OperatingPoint, ...]:
-    """Return the two points of a bundle: `malignant` asks for urgent, `tumour` for routine review.
+    """Return the two points of films: `malignant` asks for urgent, `tumour` for routine review.
 
     Parameters
     ----------
@@ -32,32 +33,69 @@ def operating_points(
     labels
         (n,), 0..2, all known.
     """
+    return tuple(
+        operating_point(
+            score, score, "image", action, target, decision.score(probabilities, score), found
+        )
+        for score, action, target, found in _asked(labels, config)
+    )
+
+
+def study_points(
+    probabilities: Doubles,
+    labels: npt.NDArray[np.int32],
+    studies: npt.NDArray[np.object_],
+    config: ExportConfig,
+) -> tuple[OperatingPoint, ...]:
+    """Return the same two points of studies: several films, one question for the clinician.
+
+    A study's label is its worst film's, its score :func:`edge_runtime.decision.study_score`.
+
+    Parameters
+    ----------
+    studies
+        (n,), what each film belongs to.
+    """
+    films = list(pd.Series(labels).groupby(studies).indices.values())
+    worst = np.array([labels[of].max() for of in films], np.int32)
+    points = []
+    for score, action, target, found in _asked(worst, config):
+        own = decision.score(probabilities, score)
+        scores = np.array([decision.study_score(own[of]) for of in films])
+        points.append(
+            operating_point(f"study_{score}", score, "study", action, target, scores, found)
+        )
+    return tuple(points)
+
+
+def _asked(
+    labels: npt.NDArray[np.int32], config: ExportConfig
+) -> tuple[tuple[ScoreName, Action, float, npt.NDArray[np.bool_]], ...]:
     malignant = labels == LABELS.index("malignant")
     return (
-        operating_point(
-            "malignant", "malignant", "urgent_review", config.malignant_sensitivity,
-            probabilities, malignant,
-        ),
-        operating_point(
-            "tumour", "tumour", "routine_review", config.tumour_sensitivity,
-            probabilities, labels > 0,
-        ),
-    )  # fmt: skip
+        ("malignant", "urgent_review", config.malignant_sensitivity, malignant),
+        ("tumour", "routine_review", config.tumour_sensitivity, labels > 0),
+    )
 
 
 def operating_point(
     name: str,
     score: ScoreName,
+    level: Level,
     action: Action,
     target: float,
-    probabilities: Doubles,
+    scores: Doubles,
     positive: npt.NDArray[np.bool_],
 ) -> OperatingPoint:
     """Return the highest threshold at which at least ``target`` of the positives are found.
 
-    Intervals are Clopper and Pearson's, at the films' level; they hold for films like these.
+    Intervals are Clopper and Pearson's, of films or studies; they hold for films like these.
+
+    Parameters
+    ----------
+    scores, positive
+        (n,).
     """
-    scores = decision.score(probabilities, score)
     ranked = np.sort(scores[positive])
     missed = int(np.floor((1.0 - target) * len(ranked) + 1e-9))
     # A little below the score itself: a manifest is text, and must not lose the film to rounding.
@@ -66,6 +104,7 @@ def operating_point(
     return OperatingPoint(
         name=name,
         score=score,
+        level=level,
         action=action,
         threshold=threshold,
         target=f"sensitivity at least {target:.2f}",

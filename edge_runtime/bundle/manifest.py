@@ -15,6 +15,7 @@ LABELS = ("no_tumour", "benign", "malignant")
 Purpose = Literal["demo", "research", "evaluated"]
 Action = Literal["urgent_review", "routine_review"]
 ScoreName = Literal["tumour", "malignant"]
+Level = Literal["image", "study"]
 Variant = Literal["qat-int8", "ptq-int8"]
 Head = Literal["cam", "mask", "subtype", "region", "embedding"]
 
@@ -68,7 +69,7 @@ class OperatingPoint(_Part):
 
     name: str
     score: ScoreName = Field(description="the probability that the threshold cuts")
-    level: Literal["image"] = "image"
+    level: Level = Field("image", description="one film, or the highest score of a study's films")
     action: Action
     threshold: float = Field(ge=0, le=1)
     target: str = Field(description="what the threshold was chosen for, in words")
@@ -97,11 +98,21 @@ class Fusion(_Part):
     )
 
 
+class ConformalQuantile(_Part):
+    """The largest 1 - probability with which a class still enters the prediction set."""
+
+    value: float
+    films: int = Field(description="of that class, behind it")
+    low: float
+    high: float
+
+
 class Calibration(_Part):
     """What was decided on the outputs of the int8 file, on films kept aside for it."""
 
     films: int
     patients: int
+    studies: int = Field(description="what was examined at once: a study_id, or else a patient")
     mirror: bool = Field(
         description="whether each film is run mirrored, too, and the outputs are averaged"
     )
@@ -109,9 +120,11 @@ class Calibration(_Part):
     mask_threshold: float = Field(gt=0, lt=1, description="probability that counts as lesion")
     operating_points: tuple[OperatingPoint, ...]
     conformal_alpha: float = Field(gt=0, lt=1, description="allowed miss rate of prediction sets")
-    conformal_quantiles: dict[str, float] = Field(
-        description="per class: the largest 1 - probability that still enters the prediction set"
-    )
+    conformal_quantiles: dict[str, ConformalQuantile] = Field(description="by class")
+
+    def at(self, level: Level) -> tuple[OperatingPoint, ...]:
+        """Return the operating points of films, or of studies."""
+        return tuple(point for point in self.operating_points if point.level == level)
 
 
 class GoldenSpec(_Part):

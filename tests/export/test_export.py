@@ -17,7 +17,8 @@ from edge_runtime.screener import Screener
 from export.calibrate import DeviceOutputs, conformal_quantile, run_films
 from export.convert import describe, to_int8
 from tests.conftest import Trained, osteoedge
-from train.calibration import fit_mask_threshold, operating_point
+from train.calibration import fit_mask_threshold, operating_point, study_points
+from train.config import ExportConfig
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import label_index
 from train.fusion import fused_auc, fused_probabilities
@@ -113,7 +114,7 @@ def test_the_operating_points_hold_on_the_calibration_films(
         screening = screener.screen(read_radiograph(path))
         scores["tumour"].append(screening.tumour_probability)
         scores["malignant"].append(screening.probabilities["malignant"])
-    for point in bundle.manifest.calibration.operating_points:
+    for point in bundle.manifest.calibration.at("image"):
         positive = films.labels > 0 if point.score == "tumour" else films.labels == 2
         reached = np.array(scores[point.score]) >= point.threshold
         assert reached[positive].mean() == pytest.approx(point.sensitivity.value)
@@ -188,20 +189,37 @@ def test_a_threshold_reaches_its_target_and_not_more_than_needed() -> None:
     generator = np.random.default_rng(1)
     probabilities = generator.dirichlet([1, 1, 1], 200)
     positive = generator.random(200) < 0.4
-    point = operating_point("t", "tumour", "routine_review", 0.9, probabilities, positive)
-    scores = decision.score(probabilities, "tumour")[positive]
+    scores = decision.score(probabilities, "tumour")
+    point = operating_point("t", "tumour", "image", "routine_review", 0.9, scores, positive)
+    scores = scores[positive]
     assert (scores >= point.threshold).mean() >= 0.9
     higher = np.sort(scores)[(scores < point.threshold).sum() + 1] + 1e-6
     assert (scores >= higher).mean() < 0.9
+
+
+def test_a_study_is_as_suspicious_as_its_worst_view() -> None:
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.7, 0.2, 0.1], [0.6, 0.4, 0.0]])
+    labels = np.array([0, 2, 0, 1], np.int32)
+    studies = np.array(["a", "a", "b", "c"], object)
+    malignant, tumour = study_points(probabilities, labels, studies, ExportConfig())
+    assert (malignant.name, malignant.level) == ("study_malignant", "study")
+    assert (malignant.positives, malignant.negatives) == (1, 2)
+    assert malignant.threshold == pytest.approx(0.5)
+    assert (tumour.positives, tumour.negatives) == (2, 1)
+    assert tumour.threshold == pytest.approx(0.4)
+    assert tumour.specificity.value == 1.0
 
 
 def test_prediction_sets_cover_each_class() -> None:
     generator = np.random.default_rng(2)
     held = generator.beta(2, 5, 100)
     quantile = conformal_quantile(held, 0.1)
-    covered = (generator.beta(2, 5, 20_000) <= quantile).mean()
-    assert 0.85 < covered < 0.97
-    assert conformal_quantile(held[:5], 0.1) == 1.0, "too few films: never excluded"
+    fresh = generator.beta(2, 5, 20_000)
+    assert 0.85 < (fresh <= quantile.value).mean() < 0.97
+    assert quantile.low <= np.quantile(fresh, 0.9) <= quantile.high
+    assert quantile.films == 100
+    few = conformal_quantile(held[:5], 0.1)
+    assert (few.value, few.high) == (1.0, 1.0), "too few films: never excluded"
 
 
 def test_mask_threshold_finds_the_level_of_the_lesion() -> None:

@@ -19,7 +19,7 @@ from tests.export.test_parity import SPEC, small_network
 @pytest.fixture(scope="module")
 def plain() -> bytes:
     rng = np.random.default_rng(0)
-    films = [rng.normal(size=(1, 16, 16, 1)).astype(np.float32) for _ in range(4)]
+    films = [rng.normal(size=(1, 32, 32, 1)).astype(np.float32) for _ in range(4)]
     return to_int8(small_network(), SPEC, films)
 
 

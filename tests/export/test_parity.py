@@ -19,7 +19,7 @@ from export.layers import layer_losses
 from export.parity import head_parity, losses, signal_to_noise
 from train.config import ExportConfig
 
-SPEC = InputSpec(height=16, width=16)
+SPEC = InputSpec(height=32, width=32)
 GOOD = {"cam": HeadParity(snr_db=30.0, cosine=0.999, mean_steps=1.0, max_steps=9.0)}
 
 
@@ -80,7 +80,7 @@ def test_what_got_better_is_no_loss() -> None:
 
 def small_network() -> tf_keras.Model:
     tf_keras.utils.set_random_seed(0)
-    film = tf_keras.Input((16, 16, 1))
+    film = tf_keras.Input((32, 32, 1))
     x = tf_keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name="first")(film)
     x = tf_keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name="second")(x)
     heads = {
@@ -92,7 +92,7 @@ def small_network() -> tf_keras.Model:
 
 def test_layers_are_named_by_what_they_lose() -> None:
     network, rng = small_network(), np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (6, 16, 16)).astype(np.uint8)
+    pixels = rng.integers(0, 256, (6, 32, 32)).astype(np.uint8)
     films = [SPEC.normalise(film)[np.newaxis, ..., np.newaxis] for film in pixels]
     exact = to_float32(network, SPEC)
 
@@ -111,10 +111,10 @@ def test_layers_are_named_by_what_they_lose() -> None:
 
 
 def test_other_graphs_are_not_compared() -> None:
-    other = tf_keras.Sequential([tf_keras.Input((16, 16, 1)), tf_keras.layers.AvgPool2D(2)])
+    other = tf_keras.Sequential([tf_keras.Input((32, 32, 1)), tf_keras.layers.AvgPool2D(2)])
     wrapped = tf_keras.Model(other.input, {"cam": other.output, "mask": tf.identity(other.output)})
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (1, 16, 16)).astype(np.uint8)
+    pixels = rng.integers(0, 256, (1, 32, 32)).astype(np.uint8)
     films = [SPEC.normalise(film)[np.newaxis, ..., np.newaxis] for film in pixels]
     int8 = to_int8(small_network(), SPEC, films)
     assert layer_losses(int8, to_float32(wrapped, SPEC), SPEC, pixels) == []

@@ -82,7 +82,7 @@ class BundleModel:
         self.purpose: Purpose = manifest.purpose
         self.spec = manifest.input_spec
         self.mask_threshold: float | None = manifest.calibration.mask_threshold
-        self.operating_points = manifest.calibration.operating_points
+        self.operating_points = manifest.calibration.at("image")
         trained = manifest.provenance
         self.trained_on, self.trained_where = trained.dataset, trained.where or ""
         self.facts = {
