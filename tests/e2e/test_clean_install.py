@@ -19,7 +19,7 @@ ABSENT = ("tensorflow", "tf_keras", "pandas", "sklearn", "scipy", "matplotlib", 
 # The base dependencies of pyproject.toml but for LiteRT, which needs no newer numpy but stands in
 # the way: the runtime that is meant is the only one there.
 WITHOUT_LITERT = ("numpy", "opencv-python-headless", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg",
-                  "pyjpegls", "imagecodecs", "pydantic", "rich", "typer",
+                  "pyjpegls", "imagecodecs", "pydantic", "cryptography", "rich", "typer",
                   "tflite-runtime")  # fmt: skip
 
 

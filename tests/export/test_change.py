@@ -12,7 +12,7 @@ import pytest
 from edge_runtime.bundle import MANIFEST, SUMS, Manifest, load_bundle, write_bundle
 from edge_runtime.errors import ConfigError
 from export.bounds import ChangeBounds, ServingBounds, load_bounds
-from tests.conftest import must, osteoedge
+from tests.conftest import ROOT, must, osteoedge
 
 
 def rewritten(bundle: Path, out: Path, **changes: Any) -> Path:
@@ -140,3 +140,9 @@ def test_bounds_that_are_not_understood(tmp_path: Path, text: str, message: str)
         load_bounds(path, ServingBounds)
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read"):
         load_bounds(tmp_path / "none.toml", ChangeBounds)
+
+
+def test_the_examples_are_understood() -> None:
+    examples = ROOT / "docs" / "bounds"
+    assert load_bounds(examples / "serve.toml", ServingBounds).sensitivity["malignant"] == 0.8
+    assert load_bounds(examples / "change.toml", ChangeBounds).max_turned == 0.1
