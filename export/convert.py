@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
 
-from edge_runtime.bundle import Head, ModelSpec, TensorSpec, Variant
+from edge_runtime.bundle import Head, ModelSpec, Representative, TensorSpec, Variant
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec
 
@@ -70,7 +70,9 @@ def _converter(model: tf_keras.Model, spec: InputSpec) -> Iterator[tf.lite.TFLit
         yield tf.lite.TFLiteConverter.from_saved_model(folder)
 
 
-def describe(model: bytes, backbone: str, variant: Variant) -> ModelSpec:
+def describe(
+    model: bytes, backbone: str, variant: Variant, representative: Representative | None = None
+) -> ModelSpec:
     """Read a TFLite file's tensors.
 
     Raises
@@ -105,6 +107,7 @@ def describe(model: bytes, backbone: str, variant: Variant) -> ModelSpec:
     return ModelSpec(
         backbone=backbone,
         variant=variant,
+        representative=representative,
         input=_tensor(inputs[0], inputs),
         outputs=heads,
     )

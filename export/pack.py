@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
 from export.layers import layer_losses
 from export.metadata import with_metadata
 from export.parity import COMPARED, differences, head_parity, losses
+from export.representative import representative_films
 from export.sbom import bill_of_materials
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import Dataset
@@ -51,7 +52,6 @@ from train.networks import float_model, predict, qat_model
 from train.parts import film_set
 from train.run import Run
 
-REPRESENTATIVE_FILMS = 200
 # Films through which layers are compared where the gate refuses, and layers that it names.
 _LAYER_FILMS, _LAYERS_NAMED = 8, 3
 
@@ -106,14 +106,16 @@ def export_run(
     rows = dataset.films.iloc[films.rows]
 
     say("convert to int8")
-    networks = {"float": float_model(run)}
+    networks, ranges = {"float": float_model(run)}, None
     if variant == "qat-int8":
         networks["qat"] = qat_model(run)
         model = to_int8(networks["qat"], recipe.input)
     else:
         seen = film_set(run, dataset, films.cache, "train")
-        model = to_int8(networks["float"], recipe.input, _representative(seen, recipe.seed))
-    spec = describe(model, recipe.model.backbone, variant)
+        chosen = representative_films(seen, dataset.films.iloc[seen.rows], recipe.seed)
+        model = to_int8(networks["float"], recipe.input, chosen.inputs(recipe.input))
+        ranges = chosen.facts
+    spec = describe(model, recipe.model.backbone, variant, ranges)
     model = with_metadata(
         model,
         spec,
@@ -222,12 +224,6 @@ def _weakest(model: bytes, network: tf_keras.Model, run: Run, pixels: npt.NDArra
 def _with_parts(run: Run, dataset: Dataset) -> pd.DataFrame:
     """Return the run's films with the part that each belongs to."""
     return dataset.films.assign(part=run.split()["part"].to_numpy())
-
-
-def _representative(films: FilmSet, seed: int) -> Iterator[npt.NDArray[np.float32]]:
-    chosen = np.random.default_rng(seed).permutation(films.rows)[:REPRESENTATIVE_FILMS]
-    for pixels in films.cache.pixels[np.sort(chosen)]:
-        yield films.spec.normalise(pixels)[np.newaxis, :, :, np.newaxis]
 
 
 def _provenance(run: Run) -> Provenance:

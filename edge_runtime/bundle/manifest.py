@@ -46,10 +46,19 @@ class TensorSpec(_Part):
         return shifted * np.float32(self.scale)
 
 
+class Representative(_Part):
+    """Films whose activations set the ranges of a model that was quantized after training."""
+
+    films: int
+    groups: dict[str, int] = Field(description="films by centre and label")
+    sha256: str = Field(description="of their network pixels, in order")
+
+
 class ModelSpec(_Part):
     """The TFLite file and its tensors, one output tensor a head."""
 
     variant: Variant = Field("qat-int8", description="how its numbers became 8 bits wide")
+    representative: Representative | None = Field(None, description="None: ranges were trained")
     backbone: str
     input: TensorSpec
     outputs: dict[Head, TensorSpec] = Field(

@@ -169,6 +169,15 @@ def test_models_stand_side_by_side(tmp_path: Path) -> None:
     assert "Models side by side" not in report(tmp_path, films())
 
 
+def test_a_reader_without_a_mask_stands_beside_a_model(tmp_path: Path) -> None:
+    whole = evaluate(films(), (), resamples=5)
+    reader = {name: metric for name, metric in whole.items() if name != "dice_tumour"}
+    variants = [("bundle", whole), ("reader", reader)]
+    html = report(tmp_path, films(), variants=variants)
+    side_by_side = html[html.index("Models side by side") :]
+    assert "not computable" in row(side_by_side, "Dice")
+
+
 @pytest.mark.filterwarnings("error")
 def test_markup_in_names_stays_text(tmp_path: Path) -> None:
     picture = tmp_path / "film.png"
