@@ -35,6 +35,9 @@ class InputSpec(BaseModel):
         "pad",
         description="stretch: scale both sides alone; pad: keep the shape, fill up with black",
     )
+    smooth: float = Field(
+        0.0, ge=0.0, le=4.0, description="sigma of a Gaussian, pixels of the input, 0 for none"
+    )
     clahe_clip: float = Field(
         0.0, ge=0.0, le=40.0, description="contrast limit of CLAHE on 8 x 8 tiles, 0 for none"
     )
@@ -117,6 +120,9 @@ def to_network_pixels(display: DisplayImage, spec: InputSpec) -> tuple[UInt8Imag
     resized = cv2.resize(display, (placement.width, placement.height), interpolation=cv2.INTER_AREA)
     if resized.dtype == np.uint16:
         resized = ((resized.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if spec.smooth > 0.0:
+        # What differs between ways of making a film smaller lies in its finest detail.
+        resized = cv2.GaussianBlur(resized, (0, 0), spec.smooth, borderType=cv2.BORDER_REPLICATE)
     if spec.clahe_clip > 0.0:
         resized = cv2.createCLAHE(spec.clahe_clip, (8, 8)).apply(resized)
     return pad_to_input(resized.astype(np.uint8, copy=False), placement, spec), placement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -58,6 +59,23 @@ def test_clahe_changes_the_film_and_the_hash() -> None:
     assert plain.sha256() != enhanced.sha256()
     spread = [np.ptp(to_network_pixels(film, spec)[0]) for spec in (plain, enhanced)]
     assert spread[1] > spread[0]
+
+
+def test_smoothing_brings_ways_of_making_a_film_smaller_together() -> None:
+    rng = np.random.default_rng(0)
+    fine = cv2.GaussianBlur(rng.integers(0, 256, (960, 960)).astype(np.uint8), (0, 0), 4.0)
+    fine = cv2.normalize(fine, None, 0, 255, cv2.NORM_MINMAX)
+    picked = np.ascontiguousarray(fine[5::10, 5::10])
+
+    def gap(smooth: float) -> float:
+        spec = InputSpec(height=96, width=96, smooth=smooth)
+        averaged, _ = to_network_pixels(fine, spec)
+        sampled, _ = to_network_pixels(picked, spec)
+        return float(np.abs(averaged.astype(int) - sampled).mean())
+
+    assert gap(1.0) < 0.6 * gap(0.0)
+    flat, _ = to_network_pixels(np.full((90, 90), 77, np.uint8), InputSpec(smooth=1.0))
+    assert (flat == 77).all()
 
 
 def test_every_grey_level_is_one_int8_step() -> None:

@@ -77,6 +77,7 @@ def _of_model(
         1: "deep learning: a convolutional network that classifies a radiograph and outlines the "
         "lesion",
         9: f"{spec.width} x {spec.height} px, {spec.fit}, area resampling, 8 bits"
+        + (f", smoothed by {spec.smooth:g} pixels" if spec.smooth else "")
         + (f", CLAHE {spec.clahe_clip:g}" if spec.clahe_clip else "")
         + (", pictures read by way of DICOM" if through_dicom else "")
         + f"; input spec {spec.sha256()[:12]}",
