@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -11,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import edge_runtime
 from edge_runtime import decision
-from edge_runtime.bundle import LABELS, Fusion, ModelBundle, OperatingPoint, Purpose
+from edge_runtime.bundle import FAMILIAR, LABELS, Fusion, ModelBundle, OperatingPoint, Purpose
 from edge_runtime.context import context_words
 from edge_runtime.delegates import Outputs, choose
 from edge_runtime.errors import DelegateError
+from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.preprocess import quantize_input, to_network_pixels
 from edge_runtime.quality import QualityFinding, check_quality
 from edge_runtime.radiograph import Radiograph
@@ -70,10 +72,15 @@ class BundleUse(_Part):
 
 
 class OutOfDistribution(_Part):
-    """Whether the film looks like those that the model knows."""
+    """Whether the film looks like those that the model knows; it changes no decision.
 
-    status: Literal["not_assessed"]
+    ``distance`` is about 1 for a training film, see :mod:`edge_runtime.familiarity`.
+    """
+
+    status: Literal["familiar", "unfamiliar", "not_assessed"]
     reason: str
+    distance: float | None = None
+    threshold: float | None = None
 
 
 class Screening(BaseModel):
@@ -142,6 +149,11 @@ class Screener:
             name=chosen.name, version=probe.version, threads=threads, rejected=rejected
         )
         self.degraded: tuple[str, ...] = (probe.degraded,) if probe.degraded else ()
+        self._familiar = (
+            FamiliarFilms.from_npz(bundle.members[FAMILIAR], bundle.file)
+            if FAMILIAR in bundle.members
+            else None
+        )
         self._replay_golden_vectors()
 
     def infer(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
@@ -225,9 +237,7 @@ class Screener:
                 for b, peak, area in marked
             ),
             quality=findings,
-            out_of_distribution=OutOfDistribution(
-                status="not_assessed", reason="the bundle holds no reference of familiar films"
-            ),
+            out_of_distribution=self._familiarity(real),
             context=_context(radiograph, fusion),
             notes=radiograph.notes,
             delegate=self.delegate,
@@ -246,6 +256,23 @@ class Screener:
             },
             mask=mask,
             mask_probability=lesion_probability,
+        )
+
+    def _familiarity(self, real: Mapping[str, npt.NDArray[np.float32]]) -> OutOfDistribution:
+        limits = self.bundle.manifest.calibration.familiarity
+        if self._familiar is None or limits is None:
+            return OutOfDistribution(
+                status="not_assessed", reason="the bundle holds no reference of familiar films"
+            )
+        distance = float(self._familiar.distance(film_features(real["embedding"])))
+        far = distance > limits.threshold
+        return OutOfDistribution(
+            status="unfamiliar" if far else "familiar",
+            reason="farther from the training films than nearly all films of their hospitals"
+            if far
+            else "as near to the training films as most films of their hospitals",
+            distance=round(distance, 4),
+            threshold=limits.threshold,
         )
 
     def _outputs(self, tensor: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[np.float32]]:

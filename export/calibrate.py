@@ -125,19 +125,33 @@ def calibrate(
 def conformal_quantile(nonconformity: Doubles, alpha: float) -> ConformalQuantile:
     """Return the finite-sample quantile of split conformal prediction for one class.
 
-    With too few films for ``alpha`` the class can never be excluded, which is 1. Its 95 % interval
-    is that of an order statistic, whose rank among n films is binomial (David and Nagaraja, "Order
-    statistics", 2003, section 7.1).
+    With too few films for ``alpha`` the class can never be excluded, which is 1.
 
     Parameters
     ----------
     nonconformity
         (n,), 1 - probability of the films' own class.
     """
-    ranked, n = np.sort(nonconformity), len(nonconformity)
+    return upper_quantile(nonconformity, alpha, beyond=1.0)
+
+
+def upper_quantile(values: Doubles, alpha: float, beyond: float) -> ConformalQuantile:
+    """Return the value that a new film exceeds with a probability of at most ``alpha``.
+
+    Its 95 % interval is that of an order statistic, whose rank among n films is binomial (David
+    and Nagaraja, "Order statistics", 2003, section 7.1).
+
+    Parameters
+    ----------
+    values
+        (n,).
+    beyond
+        The answer where n is too small for one.
+    """
+    ranked, n = np.sort(values), len(values)
 
     def at(rank: int) -> float:
-        return 1.0 if rank > n else float(ranked[max(rank, 1) - 1])
+        return beyond if rank > n else float(ranked[max(rank, 1) - 1])
 
     low, high = (int(binom.ppf(edge, n, 1.0 - alpha)) for edge in (0.025, 0.975))
     value = at(int(np.ceil((n + 1) * (1.0 - alpha))))

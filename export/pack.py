@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from edge_runtime.bundle import (
     CARD,
     CARD_PAGE,
     EDGE_TPU_MODEL,
+    FAMILIAR,
     GOLDEN,
     MODEL,
     SBOM,
@@ -32,12 +33,15 @@ from edge_runtime.decision import average_mirrored
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.errors import GateError
+from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.files import write_atomically
 from export.answers import answers
 from export.calibrate import calibrate, require_levels, run_films
 from export.card import Evidence, to_page, write_card
 from export.convert import describe, to_float32, to_int8, zero_share
 from export.edge_compiler import compile_for_edge_tpu
+from export.familiar import FILMS as FAMILIAR_FILMS
+from export.familiar import fit_familiarity, summarise
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
 from export.layers import layer_losses
 from export.metadata import with_metadata
@@ -134,9 +138,17 @@ def export_run(
     twin = list(networks)[-1]
     heads = head_parity(predict(networks[twin], films), outputs.real(), spec)
     real: dict[str, Real] = {"int8": _as_shown(outputs.real(), loaded, spec, films, run)}
+    familiar = None
+    if "embedding" in spec.outputs:
+        say("summarise familiar films")
+        familiar = _familiar_films(loaded, spec, run, film_set(run, dataset, films.cache, "train"))
     for name, network in networks.items():
         real[name] = predict(network, films, mirror=recipe.export.mirror)
     fitted = {k: calibrate(answer, films, rows, recipe.export) for k, answer in real.items()}
+    if familiar is not None:
+        features = film_features(real["int8"]["embedding"])
+        limits = fit_familiarity(familiar, features, rows["centre"])
+        fitted["int8"] = fitted["int8"].model_copy(update={"familiarity": limits})
     said = {k: answers(rows, films, answer, fitted[k]) for k, answer in real.items()}
     points = (fitted["int8"].at("image"), fitted["float"].at("image"))
     quantization = Quantization(
@@ -192,6 +204,8 @@ def export_run(
         CARD_PAGE: to_page(card, f"{manifest.name} {manifest.version}").encode(),
         SBOM: bill_of_materials(manifest, _sha256(model)),
     }
+    if familiar is not None:
+        members[FAMILIAR] = familiar.to_npz()
     if compiled.model is not None:
         members[EDGE_TPU_MODEL] = compiled.model
     write_bundle(out, manifest, members)
@@ -206,6 +220,14 @@ def _as_shown(real: Real, model: LoadedModel, spec: ModelSpec, films: FilmSet, r
         return real
     pixels = films.cache.pixels[films.rows][:, :, ::-1]
     return average_mirrored(real, run_films(model, spec, films.spec, pixels).real())
+
+
+def _familiar_films(model: LoadedModel, spec: ModelSpec, run: Run, films: FilmSet) -> FamiliarFilms:
+    """Return the summary of some training films' features, as the device computes them."""
+    chosen = np.random.default_rng(run.recipe.seed).permutation(len(films))[:FAMILIAR_FILMS]
+    some = replace(films, rows=films.rows[chosen])
+    real = run_films(model, spec, films.spec, films.cache.pixels[some.rows]).real()
+    return summarise(film_features(_as_shown(real, model, spec, some, run)["embedding"]))
 
 
 def _values(said: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, float]:

@@ -9,6 +9,7 @@ A zip of exactly these members::
     card.md, card.html  the model card
     sbom.cdx.json       what made it, CycloneDX
     SHA256SUMS          of the members above, for sha256sum -c
+    familiar.npz        features of training films in short, where there is the head embedding
     model.int8_edgetpu.tflite   compiled for the Edge TPU, where there was a compiler
     signature.json      Ed25519 over manifest.json, where it is signed
 """
@@ -17,6 +18,7 @@ from edge_runtime.bundle.archive import (
     CARD,
     CARD_PAGE,
     EDGE_TPU_MODEL,
+    FAMILIAR,
     GOLDEN,
     MANIFEST,
     MEMBERS,
@@ -37,6 +39,7 @@ from edge_runtime.bundle.manifest import (
     Calibration,
     ConformalQuantile,
     EdgeTpu,
+    Familiarity,
     Fitness,
     Fusion,
     GoldenSpec,
@@ -68,6 +71,7 @@ __all__ = [
     "CARD",
     "CARD_PAGE",
     "EDGE_TPU_MODEL",
+    "FAMILIAR",
     "GOLDEN",
     "LABELS",
     "MANIFEST",
@@ -82,6 +86,7 @@ __all__ = [
     "Calibration",
     "ConformalQuantile",
     "EdgeTpu",
+    "Familiarity",
     "Fitness",
     "Fusion",
     "GoldenSpec",

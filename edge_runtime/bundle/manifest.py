@@ -108,12 +108,24 @@ class Fusion(_Part):
 
 
 class ConformalQuantile(_Part):
-    """The largest 1 - probability with which a class still enters the prediction set."""
+    """An upper quantile of films that were not seen before, with its interval.
+
+    Of a class: the largest 1 - probability with which it still enters the prediction set.
+    """
 
     value: float
     films: int = Field(description="of that class, behind it")
     low: float
     high: float
+
+
+class Familiarity(_Part):
+    """From which distance on a film is unfamiliar: :mod:`edge_runtime.familiarity`."""
+
+    threshold: float = Field(description="of the centre whose films lie farthest")
+    share: float = Field(gt=0, lt=1, description="of a centre's films allowed beyond it")
+    centres: dict[str, ConformalQuantile] = Field(description="the same distance, by centre")
+    trained_on: int = Field(description="training films behind the distance")
 
 
 class Calibration(_Part):
@@ -130,6 +142,7 @@ class Calibration(_Part):
     operating_points: tuple[OperatingPoint, ...]
     conformal_alpha: float = Field(gt=0, lt=1, description="allowed miss rate of prediction sets")
     conformal_quantiles: dict[str, ConformalQuantile] = Field(description="by class")
+    familiarity: Familiarity | None = Field(None, description="None without the head embedding")
 
     def at(self, level: Level) -> tuple[OperatingPoint, ...]:
         """Return the operating points of films, or of studies."""
