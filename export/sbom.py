@@ -25,13 +25,14 @@ def bill_of_materials(manifest: Manifest, model_sha256: str) -> bytes:
     """
     bom = Bom(serial_number=UUID(model_sha256[:32]))
     bom.metadata.timestamp = None  # type: ignore[assignment]
-    bom.metadata.component = Component(
+    model = Component(
         name=manifest.name,
         version=manifest.version,
         type=ComponentType.MACHINE_LEARNING_MODEL,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=model_sha256)],
         bom_ref="model",
     )
+    bom.metadata.component = model
     bom.components.add(
         Component(
             name=manifest.provenance.dataset,
@@ -46,6 +47,7 @@ def bill_of_materials(manifest: Manifest, model_sha256: str) -> bytes:
     )
     for package in _installed():
         bom.components.add(_component(package))
+    bom.register_dependency(model, bom.components)
     return (JsonV1Dot6(bom).output_as_string(indent=2) + "\n").encode()
 
 
