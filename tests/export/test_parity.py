@@ -48,8 +48,8 @@ def test_ten_times_the_error_is_twenty_decibels(size: float, seed: int) -> None:
     assert once - ten_times == pytest.approx(20.0, abs=1e-6)
 
 
-def change(value: float) -> Interval:
-    return Interval(value=value, low=value - 0.1, high=value + 0.1)
+def change(value: float, reach: float = 0.01) -> Interval:
+    return Interval(value=value, low=value - reach, high=value + reach)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def change(value: float) -> Interval:
     [
         ({"cam": {"mean_steps": 5.0}}, {}, "head cam is off by 5.0 steps on average"),
         ({"mask": {"snr_db": 3.0}}, {}, "head mask has 3.0 dB"),
-        ({}, {"auc_macro": change(-0.02)}, "macro AUC -0.0200 (-0.1200 to +0.0800)"),
+        ({}, {"auc_macro": change(-0.02, 0.1)}, "macro AUC -0.0200 (-0.1200 to +0.0800)"),
         ({}, {"malignant_referred": change(-0.06)}, "malignant tumours referred -0.0600"),
         ({}, {"benign_referred": change(-0.06)}, "benign tumours referred -0.0600"),
         ({}, {"dice_tumour": change(-0.06)}, "Dice -0.0600"),
@@ -76,6 +76,12 @@ def test_every_bound_has_its_phrase(
 def test_what_got_better_is_no_loss() -> None:
     better = {"auc_macro": change(0.2), "dice_tumour": change(0.2), "ece": change(-0.2)}
     assert losses(GOOD, better, ExportConfig()) == []
+
+
+def test_what_a_few_films_cannot_show_is_no_loss() -> None:
+    """One malignant film of twenty that is missed is not yet a property of the file."""
+    unsure = {"malignant_referred": change(-0.06, 0.08), "ece": change(0.06, 0.08)}
+    assert losses(GOOD, unsure, ExportConfig()) == []
 
 
 def small_network() -> tf_keras.Model:
