@@ -148,7 +148,7 @@ def test_the_float_weights_can_be_quantized_after_training(trained: Trained) -> 
     network = float_model(run)
     films = spec.normalise(cache.pixels[:24])[..., np.newaxis]
     model = to_int8(network, spec, (film[np.newaxis] for film in films))
-    described = describe(model, run.recipe.model.backbone, "ptq-int8", "")
+    described = describe(model, run.recipe.model.backbone, "ptq-int8")
     assert described.variant == "ptq-int8"
     assert set(described.outputs) == {"cam", "mask", "subtype", "region", "embedding"}
     loaded = CpuDelegate().load(model, described, threads=2)

@@ -17,7 +17,7 @@ from tests.conftest import Trained, must, osteoedge
 
 NAMES = {"auc_macro", "auc_no_tumour", "auc_benign", "auc_malignant", "auc_tumour", "accuracy",
          "dice_tumour", "iou_tumour", "hd95_tumour", "marked_rate", "false_mask_rate", "ece",
-         "brier", "spec_at_sens90"}  # fmt: skip
+         "brier", "spec_at_sens90", "benign_referred", "malignant_referred"}  # fmt: skip
 DETECTION = {"froc_mean", "froc_sens_at_1", "ap50", "map50_95"}
 
 
