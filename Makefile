@@ -17,8 +17,8 @@ $(READY): pyproject.toml constraints.txt
 # Phantoms -> float -> quantization-aware -> int8 bundle -> screenings, timings, report.
 demo: $(READY)
 	@mkdir -p $(DEMO)
-	$(BIN)/osteoedge data phantom $(DEMO)/phantoms --count 560 --seed 1
-	$(BIN)/osteoedge data phantom $(DEMO)/unseen --count 140 --seed 2
+	$(BIN)/osteoedge data phantom $(DEMO)/phantoms --count 600 --seed 1
+	$(BIN)/osteoedge data phantom $(DEMO)/unseen --count 150 --seed 2
 	$(BIN)/osteoedge train $(DEMO)/phantoms --out $(DEMO)/run --recipe phantom
 	$(BIN)/osteoedge export $(DEMO)/run --out $(DEMO)/phantom.osteo
 	$(BIN)/osteoedge screen $(DEMO)/unseen/images --bundle $(DEMO)/phantom.osteo --out $(DEMO)/screenings
