@@ -25,6 +25,7 @@ from train.evaluate.paired import Comparison, compare
 from train.evaluate.resampling import Metric
 from train.evaluate.screenings import answer_dataset
 from train.evaluate.store import AnswerStore
+from train.progress import counting
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,9 @@ def diff_bundles(
 
 
 def _answers(model: BundleModel, dataset: Dataset, progress: Progress) -> pd.DataFrame:
-    task = progress.add_task(f"screen with {model.name}", total=len(dataset.films))
+    report = counting(progress, f"screen with {model.name}", len(dataset.films))
     with tempfile.TemporaryDirectory() as folder, AnswerStore(Path(folder), model.sha256) as store:
-        return answer_dataset(
-            model, dataset, store,
-            progress=lambda done, total: progress.update(task, completed=done),
-        ).predictions  # fmt: skip
+        return answer_dataset(model, dataset, store, progress=report).predictions
 
 
 def _flat(document: Any, path: str = "") -> dict[str, Any]:

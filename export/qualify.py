@@ -12,9 +12,6 @@ from rich.progress import Progress
 from edge_runtime.bundle import (
     CARD,
     CARD_PAGE,
-    MANIFEST,
-    SIGNATURE,
-    SUMS,
     BoundCheck,
     Fitness,
     Manifest,
@@ -31,6 +28,7 @@ from train.evaluate.resampling import Metric
 from train.evaluate.screenings import answer_dataset
 from train.evaluate.store import AnswerStore
 from train.evaluate.study import seen_in_training
+from train.progress import counting
 
 
 def qualify(
@@ -50,8 +48,7 @@ def qualify(
         patients. Or the bundle may have been trained on some of the films.
     """
     model = BundleModel(path)
-    manifest = load_bundle(path).manifest
-    if dataset.card.synthetic or manifest.purpose == "demo":
+    if dataset.card.synthetic or model.purpose == "demo":
         raise GateError(
             "drawings cannot show that a bundle is fit for patients",
             "Use a bundle that was trained on radiographs, and a dataset of them",
@@ -66,9 +63,12 @@ def qualify(
     # Bounds hold for films as a unit gets them: as DICOM.
     with tempfile.TemporaryDirectory() as folder, AnswerStore(Path(folder), model.sha256) as store:
         plain, wrapped = (
-            _answers(model, dataset, store, progress, through_dicom=through)
-            for through in (False, True)
-        )
+            answer_dataset(
+                model, dataset, store, through_dicom=through,
+                progress=counting(progress, words, len(dataset.films)),
+            ).predictions
+            for words, through in (("screen films", False), ("screen films, through DICOM", True))
+        )  # fmt: skip
     metrics = evaluate(wrapped, model.operating_points)
     checks = tuple(_checks(bounds, wrapped, metrics, paired_differences(wrapped, plain)))
     met = all(check.met for check in checks)
@@ -91,25 +91,9 @@ def write_fitness(path: Path, fitness: Fitness, out: Path) -> None:
         )
     )
     card = with_fitness(bundle.members[CARD].decode(), fitness)
-    kept = {k: v for k, v in bundle.members.items() if k not in {MANIFEST, SUMS, SIGNATURE}}
     page = to_page(card, f"{manifest.name} {manifest.version}")
-    write_bundle(out, manifest, {**kept, CARD: card.encode(), CARD_PAGE: page.encode()})
-
-
-def _answers(
-    model: BundleModel,
-    dataset: Dataset,
-    store: AnswerStore,
-    progress: Progress,
-    *,
-    through_dicom: bool,
-) -> pd.DataFrame:
-    words = "screen films, through DICOM" if through_dicom else "screen films"
-    task = progress.add_task(words, total=len(dataset.films))
-    return answer_dataset(
-        model, dataset, store, through_dicom=through_dicom,
-        progress=lambda done, total: progress.update(task, completed=done),
-    ).predictions  # fmt: skip
+    changed = {CARD: card.encode(), CARD_PAGE: page.encode()}
+    write_bundle(out, manifest, {**bundle.content, **changed})
 
 
 def _checks(

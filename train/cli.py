@@ -29,13 +29,10 @@ def phantom(
     Example: `osteoedge data phantom phantoms --count 600`
     """
     from train.dataset.phantom import generate
-    from train.progress import bar
+    from train.progress import bar, counting
 
     with bar() as progress:
-        task = progress.add_task("draw phantoms", total=count)
-        generate(
-            out, count, seed, progress=lambda done, total: progress.update(task, completed=done)
-        )
+        generate(out, count, seed, progress=counting(progress, "draw phantoms", count))
     typer.echo(f"{count} films in {out}")
     typer.echo(f"Next: osteoedge train {out} --out runs/phantom --recipe phantom")
 

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from edge_runtime.bundle import LABELS
 from edge_runtime.errors import RunError
 from train.config import Recipe
-from train.dataset.cache import FilmCache, build_cache
+from train.dataset.cache import FilmCache
 from train.dataset.check import duplicate_groups
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import Dataset
@@ -34,6 +34,7 @@ from train.networks import build_network, float_model, load_network
 from train.objectives import Batch, Outputs, class_weights, distillation_loss, supervised_loss
 from train.parts import film_set
 from train.phase import Loss, Phase, PhaseTrainer
+from train.progress import counting
 from train.prune import prune_gradually
 from train.quantize import calibrate_ranges, freeze_batch_norm, quantize_aware
 from train.run import Run, create_run, load_run
@@ -97,14 +98,11 @@ def _open_run(
 
 
 def _open_cache(run: Run, chosen: Dataset, progress: Progress) -> FilmCache:
-    task = progress.add_task("decode films", total=len(chosen.films))
-    cache = build_cache(
-        chosen,
-        run.recipe.input,
-        run.folder / "cache",
-        lambda done, total: progress.update(task, completed=done, total=total),
-    )
-    progress.update(task, completed=len(chosen.films))
+    count = len(chosen.films)
+    report = counting(progress, "decode films", count)
+    cache = run.cache(chosen, report)
+    # Films that were decoded before report nothing.
+    report(count, count)
     return cache
 
 

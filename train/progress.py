@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,3 +25,15 @@ def bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+def counting(
+    progress: Progress, words: str, total: int | None = None
+) -> Callable[[int, int], None]:
+    """Add a bar, and return what is told how many are done, of how many."""
+    task = progress.add_task(words, total=total)
+
+    def report(done: int, of: int) -> None:
+        progress.update(task, completed=done, total=of)
+
+    return report

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -83,9 +84,11 @@ class Run:
             )
         return dataset.select(self.recipe.data.where)
 
-    def cache(self, dataset: Dataset) -> FilmCache:
-        """Return the decoded films of the run's dataset."""
-        return build_cache(dataset, self.recipe.input, self.folder / "cache")
+    def cache(
+        self, dataset: Dataset, progress: Callable[[int, int], None] | None = None
+    ) -> FilmCache:
+        """Return the decoded films of the run's dataset; ``progress`` is told done and total."""
+        return build_cache(dataset, self.recipe.input, self.folder / "cache", progress)
 
     def mark_done(self, phase: str) -> Run:
         """Record that a phase is finished."""

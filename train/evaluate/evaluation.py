@@ -32,7 +32,7 @@ from train.evaluate.store import AnswerStore
 from train.evaluate.strata import strata
 from train.evaluate.study import known_items, seen_in_training
 from train.evaluate.tables import read_predictions
-from train.progress import bar
+from train.progress import bar, counting
 
 HEADLINE = ("auc_macro", "auc_tumour", "auc_malignant", "spec_at_sens90", "dice_tumour",
             "false_mask_rate", "froc_sens_at_1", "ece", "coverage")  # fmt: skip
@@ -229,22 +229,19 @@ def _evaluate(
     model: FilmModel = FloatModel(path) if path.is_dir() else BundleModel(path, context=context)
     count = len(dataset.films)
     with AnswerStore(out / "answers", model.sha256) as store, bar() as progress:
-        plain = progress.add_task(f"screen with {path.name}", total=count)
         answered = answer_dataset(
             model, dataset, store, through_dicom=through_dicom,
-            progress=lambda done, total: progress.update(plain, completed=done),
+            progress=counting(progress, f"screen with {path.name}", count),
         )  # fmt: skip
         plain_answers = None
         if through_dicom:
-            task = progress.add_task(f"the same, without DICOM, {path.name}", total=count)
             plain_answers = answer_dataset(
                 model, dataset, store,
-                progress=lambda done, total: progress.update(task, completed=done),
+                progress=counting(progress, f"the same, without DICOM, {path.name}", count),
             ).predictions  # fmt: skip
-        worse = progress.add_task(f"{len(asked)} corruptions of each film", total=count)
         corrupted = answer_corrupted(
             model, dataset, store, asked, through_dicom=through_dicom,
-            progress=lambda done, total: progress.update(worse, completed=done),
+            progress=counting(progress, f"{len(asked)} corruptions of each film", count),
         )  # fmt: skip
     predictions = answered.predictions
     detections = Detections.of(

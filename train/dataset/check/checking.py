@@ -26,6 +26,7 @@ from train.dataset.check.probes import PROBES, ProbeResult, probe_findings, prob
 from train.dataset.check.separability import questions
 from train.dataset.check.splits import Overlap, Split, find_splits, overlaps, split_findings
 from train.dataset.schema import Dataset
+from train.progress import counting
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,8 @@ def check_dataset(dataset: Dataset, split: str | None, progress: Progress) -> Ch
     """
     table = dataset.films
     splits = find_splits(dataset, split)
-    task = progress.add_task("read films", total=len(table))
-    films = read_films(dataset, lambda done, _: progress.update(task, completed=done))
-    compared = progress.add_task("compare films", total=None)
-    pairs = find_duplicates(
-        films, lambda done, total: progress.update(compared, completed=done, total=total)
-    )
+    films = read_films(dataset, counting(progress, "read films", len(table)))
+    pairs = find_duplicates(films, counting(progress, "compare films"))
     groups = patient_groups(table, pairs)
     asked_of_all = questions(table, groups, np.ones(len(table), bool))
     asked_of_pixels = questions(table, groups, films.readable)

@@ -18,6 +18,7 @@ from edge_runtime.files import write_atomically
 from train.dataset.check.duplicates import Pair, find_duplicates
 from train.dataset.check.films import read_films
 from train.dataset.schema import Dataset
+from train.progress import counting
 
 FORMAT = "osteoedge.duplicates/1"
 
@@ -72,9 +73,5 @@ def duplicate_groups(dataset: Dataset, cache: Path, progress: Progress) -> pd.Se
 
 def compare(dataset: Dataset, progress: Progress) -> list[Pair]:
     """Read and compare all films, with a bar for each. Films that cannot be read are left out."""
-    reading = progress.add_task("read films", total=len(dataset.films))
-    films = read_films(dataset, lambda done, _: progress.update(reading, completed=done))
-    comparing = progress.add_task("compare films", total=None)
-    return find_duplicates(
-        films, lambda done, total: progress.update(comparing, completed=done, total=total)
-    )
+    films = read_films(dataset, counting(progress, "read films", len(dataset.films)))
+    return find_duplicates(films, counting(progress, "compare films"))
