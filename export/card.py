@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from edge_runtime.bundle import LABELS, Fitness, Manifest
 from edge_runtime.screener import STANDING_SENTENCE
+from train.dataset.ages import age_bands
 from train.dataset.split import PARTS
 from train.evaluate.resampling import Metric
 from train.evaluate.strata import Stratum
@@ -30,7 +31,6 @@ _METRICS = {
 _QUANTIZED = ("auc_macro", "auc_malignant", "malignant_referred", "dice_tumour", "ece")
 _FITNESS = "\n\n## Fitness\n\n"
 _FACTS = ("centre", "sex", "region", "view")
-_AGES = {"under 10": 0, "10-19": 10, "20-39": 20, "40-59": 40, "60 and over": 60}
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "color:#111;background:#fff}table{border-collapse:collapse;margin:1rem 0}"
@@ -138,9 +138,7 @@ def _part(films: pd.DataFrame, part: str) -> dict[str, object]:
 def _compositions(films: pd.DataFrame) -> list[dict[str, object]]:
     facts = {name: films[name] for name in _FACTS if name in films.columns}
     if "age" in films.columns:
-        ages = pd.to_numeric(films["age"], errors="coerce")
-        edges = [*map(float, _AGES.values()), 200.0]
-        facts["age"] = pd.cut(ages, edges, right=False, labels=list(_AGES)).astype(object)
+        facts["age"] = age_bands(films["age"]).astype(object)
     tables: list[dict[str, object]] = []
     for name, values in facts.items():
         if values.notna().any():

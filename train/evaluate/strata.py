@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from train.dataset.ages import age_bands
 from train.evaluate.metrics import REFERRALS, tumour_auc, tumour_score
 from train.evaluate.resampling import RESAMPLES, Doubles, Metric, mean, with_intervals
 
 # Of tumours and of films without, for a stratum's AUC to mean anything.
 MIN_PER_CLASS = 10
-_AGE_BANDS = {"0-9": 0, "10-19": 10, "20-39": 20, "40-59": 40, "60 and over": 60}
-_AGE_LIMIT = 130
 # Shares of the film: half of all tumours of BTXRD cover less than 0.7 %.
 _SIZE_BANDS = {"under 0.5 %": 0.0, "0.5-1 %": 0.005, "1-3 %": 0.01, "3 % and over": 0.03}
 # Told of tumours only: such a group is compared with all films without a tumour.
@@ -110,12 +109,10 @@ def _rates(films: pd.DataFrame, resamples: int) -> dict[str, Metric | None]:
 
 def _with_bands(known: pd.DataFrame) -> pd.DataFrame:
     banded = known.rename(columns={"manufacturer": "vendor"})
-    for source, name, bands, limit in (
-        ("age", "age band", _AGE_BANDS, float(_AGE_LIMIT)),
-        ("lesion_fraction", "lesion size", _SIZE_BANDS, 1.01),
-    ):
-        if source in banded.columns:
-            values = pd.to_numeric(banded[source], errors="coerce")
-            edges = [*map(float, bands.values()), limit]
-            banded[name] = pd.cut(values, edges, right=False, labels=list(bands))
+    if "age" in banded.columns:
+        banded["age band"] = age_bands(banded["age"])
+    if "lesion_fraction" in banded.columns:
+        sizes = pd.to_numeric(banded["lesion_fraction"], errors="coerce")
+        edges = [*_SIZE_BANDS.values(), 1.01]
+        banded["lesion size"] = pd.cut(sizes, edges, right=False, labels=list(_SIZE_BANDS))
     return banded

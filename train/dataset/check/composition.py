@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from edge_runtime.bundle import LABELS
+from train.dataset.ages import AGE_BANDS, age_bands
 from train.dataset.check.duplicates import Pair
 from train.dataset.check.films import Films
 from train.dataset.check.findings import Finding, plural
 
 _VARIABLES = ("label", "subtype", "age band", "sex", "view", "region", "laterality",
               "manufacturer", "model")  # fmt: skip
-_AGE_EDGES = (0, 10, 20, 40, 60, 130)
-_AGE_BANDS = ("0-9", "10-19", "20-39", "40-59", "60 and over")
 NOT_STATED = "not stated"
 
 
@@ -40,8 +39,7 @@ def composition(films: pd.DataFrame) -> list[Row]:
     """Return the table; variables that are absent or blank throughout have no rows."""
     table = films.copy()
     if "age" in table.columns:
-        ages = pd.to_numeric(table["age"], errors="coerce")
-        table["age band"] = pd.cut(ages, _AGE_EDGES, right=False, labels=_AGE_BANDS)
+        table["age band"] = age_bands(table["age"])
     table["centre"] = table["centre"].astype(str)
     centres = sorted(table["centre"].unique())
     rows = [Row("films", "all", _cells(table, centres))]
@@ -49,7 +47,7 @@ def composition(films: pd.DataFrame) -> list[Row]:
         if variable not in table.columns or table[variable].isna().all():
             continue
         values = table[variable].astype("string").fillna(NOT_STATED)
-        order = {"label": LABELS, "age band": _AGE_BANDS}.get(variable)
+        order = {"label": LABELS, "age band": AGE_BANDS}.get(variable)
         present = sorted(set(values) - {NOT_STATED}, key=order.index if order else str)
         for value in [*present, *({NOT_STATED} & set(values))]:
             chosen = table[(values == value).to_numpy(bool)]
