@@ -117,10 +117,9 @@ def sign(
 
     Example: `osteoedge bundle sign knee.osteo --key hospital`
     """
-    from edge_runtime.bundle import MANIFEST, add_signature, load_bundle, sign_manifest
+    from edge_runtime.bundle import sign_bundle
 
-    signature = sign_manifest(load_bundle(path).members[MANIFEST], key)
-    add_signature(path, signature)
+    signature = sign_bundle(path, key)
     typer.echo(f"Signed {path.name} with the key {signature.key_id}.")
     typer.echo(f"Next: osteoedge bundle verify {path} --trusted-keys FOLDER_WITH_THE_PUB_FILE")
 

@@ -30,7 +30,7 @@ def export(
     from rich.console import Console
     from rich.table import Table
 
-    from edge_runtime.bundle import MANIFEST, Variant, add_signature, load_bundle, sign_manifest
+    from edge_runtime.bundle import Variant, sign_bundle
     from edge_runtime.errors import ConfigError
     from export.pack import export_run
     from train.run import load_run
@@ -42,9 +42,7 @@ def export(
         result = export_run(
             loaded, out, lambda step: status.update(f"export: {step}"), cast(Variant, variant)
         )
-    if sign is not None:
-        signature = sign_manifest(load_bundle(out).members[MANIFEST], sign)
-        add_signature(out, signature)
+    signature = None if sign is None else sign_bundle(out, sign)
     manifest = result.manifest
     calibration = manifest.calibration
     table = Table(title=f"{out} ({manifest.purpose})", title_justify="left", show_header=False)
@@ -79,7 +77,7 @@ def export(
             f"({point.specificity.low:.2f}-{point.specificity.high:.2f})",
         )
     table.add_row("data licence", manifest.provenance.licence)
-    table.add_row("signed by", "nobody" if sign is None else signature.key_id)
+    table.add_row("signed by", "nobody" if signature is None else signature.key_id)
     Console().print(table)
     typer.echo(f"Next: osteoedge screen FILES --bundle {out} --out results")
     typer.echo(f"      osteoedge evaluate {out} DATASET --out report")

@@ -116,21 +116,21 @@ def _metadata(
     return tables.finish(model)
 
 
-def _film(tables: _Tables, spec: InputSpec) -> int:
+def _film(tables: _Tables, spec: InputSpec) -> _Offset:
     """Add the description of the input: one grey channel, (x - mean) / divisor."""
     grey = tables.table(2, {0: _GRAYSCALE})
-    content = tables.table(3, {0: _IMAGE_PROPERTIES, 1: tables.at(grey)})
+    content = tables.table(3, {0: _IMAGE_PROPERTIES, 1: grey})
     options = tables.table(2, {0: tables.floats(spec.mean), 1: tables.floats(spec.divisor)})
-    unit = tables.table(2, {0: _NORMALIZATION, 1: tables.at(options)})
+    unit = tables.table(2, {0: _NORMALIZATION, 1: options})
     stats = tables.table(2, {0: tables.floats(255.0), 1: tables.floats(0.0)})
     return tables.table(
         7,
         {
             0: tables.text("film"),
             1: tables.text("radiograph, bright bone on black, grey levels 0 to 255"),
-            3: tables.at(content),
+            3: content,
             4: tables.vector([unit]),
-            5: tables.at(stats),
+            5: stats,
         },
     )
 
@@ -144,9 +144,6 @@ class _Tables:
 
     def __init__(self) -> None:
         self._builder = flatbuffers.Builder(1024)
-
-    def at(self, offset: int) -> _Offset:
-        return _Offset(offset)
 
     def text(self, words: str) -> _Offset:
         return _Offset(self._builder.CreateString(words))
@@ -163,18 +160,18 @@ class _Tables:
             self._builder.PrependUOffsetTRelative(offset)
         return _Offset(self._builder.EndVector())
 
-    def file(self, name: str) -> int:
+    def file(self, name: str) -> _Offset:
         """Add the name of a file in the zip whose lines name the channels of a tensor."""
         return self.table(5, {0: self.text(name), 2: _AXIS_LABELS})
 
-    def table(self, slots: int, fields: Mapping[int, int]) -> int:
+    def table(self, slots: int, fields: Mapping[int, int]) -> _Offset:
         self._builder.StartObject(slots)
         for slot, value in fields.items():
             if isinstance(value, _Offset):
                 self._builder.PrependUOffsetTRelativeSlot(slot, value, 0)
             else:
                 self._builder.PrependUint8Slot(slot, value, 0)
-        return int(self._builder.EndObject())
+        return _Offset(self._builder.EndObject())
 
     def finish(self, root: int) -> bytes:
         self._builder.Finish(root, _IDENTIFIER)

@@ -29,6 +29,7 @@ from edge_runtime.bundle.archive import (
     ModelBundle,
     add_signature,
     load_bundle,
+    sign_bundle,
     write_bundle,
 )
 from edge_runtime.bundle.golden import GoldenVectors
@@ -112,6 +113,7 @@ __all__ = [
     "generate_key",
     "load_bundle",
     "load_trusted_keys",
+    "sign_bundle",
     "sign_manifest",
     "write_bundle",
 ]

@@ -11,7 +11,13 @@ from pydantic import ValidationError
 
 from edge_runtime.bundle.golden import GoldenVectors
 from edge_runtime.bundle.manifest import Manifest
-from edge_runtime.bundle.signature import SIGNATURE, Signature, check_signature, load_trusted_keys
+from edge_runtime.bundle.signature import (
+    SIGNATURE,
+    Signature,
+    check_signature,
+    load_trusted_keys,
+    sign_manifest,
+)
 from edge_runtime.bundle.zipping import unzip_members, zip_members
 from edge_runtime.errors import BundleError
 from edge_runtime.files import write_atomically
@@ -50,6 +56,11 @@ class ModelBundle:
     file: str
 
     @property
+    def content(self) -> dict[str, bytes]:
+        """The members that the manifest names: what :func:`write_bundle` takes."""
+        return _named(self.members)
+
+    @property
     def model(self) -> bytes:
         """The int8 TFLite file."""
         return self.members[MODEL]
@@ -67,13 +78,28 @@ def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -
     """
     named = {name: _sha256(members[name]) for name in sorted(members)}
     document = manifest.model_copy(update={"members": named}).to_json()
-    _write(path, {MANIFEST: document, **{name: members[name] for name in sorted(members)}})
+    _write(path, {MANIFEST: document, **members})
 
 
 def add_signature(path: Path, signature: Signature) -> None:
     """Put a signature into a bundle, in place of any other; no other byte of it changes."""
     members = unzip_members(path.read_bytes(), path.name)
     _write(path, {**members, SIGNATURE: signature.to_json()})
+
+
+def sign_bundle(path: Path, key: Path) -> Signature:
+    """Sign a bundle with a private key in PEM, in place of any signature that it has.
+
+    Raises
+    ------
+    BundleError
+        It cannot be loaded.
+    ConfigError
+        The key cannot be read, or is none of Ed25519.
+    """
+    signature = sign_manifest(load_bundle(path).members[MANIFEST], key)
+    add_signature(path, signature)
+    return signature
 
 
 def load_bundle(path: Path | str, trusted_keys: Path | str | None = None) -> ModelBundle:
@@ -123,16 +149,20 @@ def load_bundle(path: Path | str, trusted_keys: Path | str | None = None) -> Mod
 
 
 def _write(path: Path, members: Mapping[str, bytes]) -> None:
-    # Checksums do not cover the signature, so that it can be added later.
-    sums = _sums({name: data for name, data in members.items() if name not in {SUMS, SIGNATURE}})
-    signature = {name: members[name] for name in (SIGNATURE,) if name in members}
-    rest = {name: data for name, data in members.items() if name not in {SUMS, SIGNATURE}}
-    write_atomically(path, zip_members({**rest, SUMS: sums, **signature}))
+    signature = {SIGNATURE: members[SIGNATURE]} if SIGNATURE in members else {}
+    ordered = {MANIFEST: members[MANIFEST], **_named(members), SUMS: _sums(members), **signature}
+    write_atomically(path, zip_members(ordered))
+
+
+def _named(members: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the members that a manifest names, in order."""
+    return {name: members[name] for name in sorted(members) if name not in _UNNAMED}
 
 
 def _sums(members: Mapping[str, bytes]) -> bytes:
-    """Return what `sha256sum` prints of the members."""
-    lines = (f"{_sha256(data)}  {name}\n" for name, data in sorted(members.items()))
+    """Return what `sha256sum` prints of the members, but the signature, which may come later."""
+    summed = {MANIFEST: members[MANIFEST], **_named(members)}
+    lines = (f"{_sha256(data)}  {name}\n" for name, data in sorted(summed.items()))
     return "".join(lines).encode()
 
 
@@ -151,7 +181,7 @@ def _check_names(members: Mapping[str, bytes], source: str) -> None:
 
 
 def _check_sums(members: Mapping[str, bytes], source: str) -> None:
-    expected = _sums({k: data for k, data in members.items() if k not in {SUMS, SIGNATURE}})
+    expected = _sums(members)
     if members[SUMS] != expected:
         stated = set(members[SUMS].splitlines())
         changed = [line.split()[1].decode() for line in expected.splitlines() if line not in stated]
@@ -167,7 +197,7 @@ def _check_members(members: Mapping[str, bytes], manifest: Manifest, source: str
         raise BundleError(
             f"{FAMILIAR} and the manifest contradict each other", "Export it again", source
         )
-    found = {name: _sha256(data) for name, data in members.items() if name not in _UNNAMED}
+    found = {name: _sha256(data) for name, data in _named(members).items()}
     if odd := sorted(k for k, _ in set(found.items()) ^ set(manifest.members.items())):
         raise BundleError(
             f"{', '.join(dict.fromkeys(odd))} is not what the manifest names",

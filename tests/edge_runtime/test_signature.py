@@ -16,6 +16,7 @@ from edge_runtime.bundle import (
     add_signature,
     generate_key,
     load_bundle,
+    sign_bundle,
     sign_manifest,
 )
 from edge_runtime.errors import BundleError, ConfigError
@@ -30,7 +31,7 @@ def signed(tiny_bundle: Path, tmp_path: Path) -> Path:
     generate_key(tmp_path / "hospital")
     (tmp_path / "keys").mkdir()
     shutil.copy(tmp_path / "hospital.pub", tmp_path / "keys")
-    add_signature(path, sign_manifest(load_bundle(path).members[MANIFEST], tmp_path / "hospital"))
+    sign_bundle(path, tmp_path / "hospital")
     return path
 
 

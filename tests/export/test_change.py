@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_runtime.bundle import MANIFEST, SUMS, Manifest, load_bundle, write_bundle
+from edge_runtime.bundle import MANIFEST, Manifest, load_bundle, write_bundle
 from edge_runtime.errors import ConfigError
 from export.bounds import ChangeBounds, ServingBounds, load_bounds
 from tests.conftest import ROOT, must, osteoedge
@@ -25,8 +25,7 @@ def rewritten(bundle: Path, out: Path, **changes: Any) -> Path:
         for key in parents:
             place = place[int(key)] if isinstance(place, list) else place[key]
         place[last] = value
-    members = {k: v for k, v in loaded.members.items() if k not in {MANIFEST, SUMS}}
-    write_bundle(out, Manifest.model_validate(document), members)
+    write_bundle(out, Manifest.model_validate(document), loaded.content)
     return out
 
 
