@@ -61,8 +61,12 @@ def show(
     table.add_row("network", f"{manifest.model.backbone}, {manifest.model.variant}")
     table.add_row("input", f"{manifest.input_spec.width} x {manifest.input_spec.height} px")
     table.add_row("heads", ", ".join(manifest.model.outputs))
-    table.add_row("trained on", f"{made.dataset}, {made.train_films} films"
-                  + (f", {made.where}" if made.where else ""))  # fmt: skip
+    films = f"{made.dataset}{f', {made.where}' if made.where else ''}"
+    if made.train_films is None:
+        table.add_row("trained", "elsewhere")
+        table.add_row("calibrated on", films)
+    else:
+        table.add_row("trained on", f"{films}, {made.train_films} films")
     table.add_row("data licence", made.licence)
     for name, figures in manifest.quantization.metrics.items():
         table.add_row(f"macro AUC, {name}, calibration films", f"{figures['auc_macro']:.3f}")

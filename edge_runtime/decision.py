@@ -26,8 +26,9 @@ MIN_LESION_FRACTION = 0.0004
 class Evidence(NamedTuple):
     """What the heads say of a film, or of several (...).
 
-    `classes` (..., 3): class logits. `lesion` (...): log odds of a lesion anywhere. `malignancy`
-    (...): log odds of malignant against benign subtypes, 0 without a head of subtypes.
+    `classes` (..., 3): class logits. `lesion` (...): log odds of a lesion anywhere, 0 without a
+    head of masks. `malignancy` (...): log odds of malignant against benign subtypes, 0 without a
+    head of subtypes.
     """
 
     classes: FloatArray
@@ -91,10 +92,12 @@ def weigh(outputs: Mapping[str, FloatArray], malignant_subtypes: Sequence[int]) 
     Parameters
     ----------
     outputs
-        `cam` (..., rows, columns, 3), `mask` (..., k * rows, k * columns, 1) and, if any of its
-        channels is in ``malignant_subtypes``, `subtype` (..., rows, columns, s).
+        `cam` (..., rows, columns, 3), where there is one `mask` (..., k * rows, k * columns, 1)
+        and, if any of its channels is in ``malignant_subtypes``, `subtype` (..., rows, columns, s).
     """
-    lesion = lesion_evidence(outputs["mask"][..., 0])
+    classes = logits_from_cam(outputs["cam"])
+    mask = outputs.get("mask")
+    lesion = np.zeros_like(classes[..., 0]) if mask is None else lesion_evidence(mask[..., 0])
     malignancy = np.zeros_like(lesion)
     if malignant_subtypes:
         logits = subtype_logits(outputs["subtype"], outputs["mask"][..., 0])
@@ -104,7 +107,7 @@ def weigh(outputs: Mapping[str, FloatArray], malignant_subtypes: Sequence[int]) 
             - np.logaddexp.reduce(logits[..., ~malignant], axis=-1),
             np.float32,
         )
-    return Evidence(logits_from_cam(outputs["cam"]), lesion, malignancy)
+    return Evidence(classes, lesion, malignancy)
 
 
 def context_logits(words: Mapping[str, str], fusion: Fusion) -> npt.NDArray[np.float64]:

@@ -148,17 +148,18 @@ def pad_to_input(pixels: UInt8Image, placement: Placement, spec: InputSpec) -> U
 
 
 def quantize_input(
-    pixels: UInt8Image, spec: InputSpec, scale: float, zero_point: int
+    pixels: UInt8Image, spec: InputSpec, scale: float, zero_point: int, channels: int = 1
 ) -> npt.NDArray[np.int8]:
     """Quantize network pixels for an int8 input tensor.
 
-    There are only 256 grey levels, so the whole arithmetic is one table.
+    There are only 256 grey levels, so the whole arithmetic is one table. A model that takes colour
+    gets the same grey in every channel.
 
     Returns
     -------
     numpy.ndarray
-        int8, shape (1, height, width, 1).
+        int8, shape (1, height, width, channels).
     """
     levels = spec.normalise(np.arange(256, dtype=np.uint8))
     table = np.clip(np.rint(levels / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
-    return np.asarray(table[pixels][np.newaxis, :, :, np.newaxis])
+    return np.repeat(table[pixels][np.newaxis, :, :, np.newaxis], channels, axis=3)

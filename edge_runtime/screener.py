@@ -88,7 +88,7 @@ class Screening(BaseModel):
 
     `mask` is not part of the document: uint8 0 or 1, shape of the network's mask head, the lesion
     area that the result shows; `mask_probability` float32, the same shape. Both are None where the
-    film could not be screened.
+    film could not be screened, or the model has no mask head.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -161,10 +161,14 @@ class Screener:
         return self._model.run(self.quantize(pixels))
 
     def quantize(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
-        """Return the model's input tensor, int8 (1, height, width, 1), of network pixels."""
+        """Return the model's input tensor, int8 (1, height, width, channels), of network pixels."""
         tensor = self.bundle.manifest.model.input
         return quantize_input(
-            pixels, self.bundle.manifest.input_spec, tensor.scale, tensor.zero_point
+            pixels,
+            self.bundle.manifest.input_spec,
+            tensor.scale,
+            tensor.zero_point,
+            channels=tensor.shape[-1],
         )
 
     def screen(self, radiograph: Radiograph) -> Screening:
@@ -186,24 +190,29 @@ class Screener:
             real = decision.average_mirrored(real, mirrored)
         invoked = time.perf_counter()
 
-        mask_logits = real["mask"][:, :, 0]
         context = decision.context_logits(context_words(radiograph), fusion)
         probabilities = decision.fuse(real, fusion, context)
         findings = check_quality(pixels, placement)
         verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
-        lesion_probability = decision.mask_probability(mask_logits)
-        mask = decision.lesion_mask(lesion_probability, calibration.mask_threshold)
-        if verdict in {"not_flagged", "unable"}:
-            # A box on a film that is not flagged would say two things at once.
-            mask = np.zeros_like(mask)
-        subtypes = regions = None
-        if "subtype" in real and verdict in {"urgent_review", "routine_review"}:
-            subtypes = decision.softmax(decision.subtype_logits(real["subtype"], mask_logits))
+        flagged = verdict in {"urgent_review", "routine_review"}
+        mask = lesion_probability = subtypes = regions = None
+        if "mask" in real and calibration.mask_threshold is not None:
+            lesion_probability = decision.mask_probability(real["mask"][:, :, 0])
+            mask = decision.lesion_mask(lesion_probability, calibration.mask_threshold)
+            if not flagged:
+                # A box on a film that is not flagged would say two things at once.
+                mask = np.zeros_like(mask)
+        if "subtype" in real and flagged:
+            subtypes = decision.softmax(
+                decision.subtype_logits(real["subtype"], real["mask"][:, :, 0])
+            )
         if "region" in real:
             regions = decision.softmax(decision.logits_from_cam(real["region"]))
-        marked = decision.lesions(mask, lesion_probability, placement, spec)
+        marked = []
+        if mask is not None and lesion_probability is not None:
+            marked = decision.lesions(mask, lesion_probability, placement, spec)
         finished = time.perf_counter()
         timings = {
             **radiograph.timings_ms,

@@ -35,10 +35,11 @@ def answers(
     # The network's own view of a film is the film here: what lies outside is the same for all.
     shape = (films.spec.height, films.spec.width)
     told = []
+    logits_of = real["mask"][..., 0] if "mask" in real else [None] * len(rows)
     for (_, film), chances, logits, mask, known in zip(
         rows.iterrows(),
         probabilities,
-        real["mask"][..., 0],
+        logits_of,
         masks,
         films.cache.mask_known[films.rows],
         strict=True,
@@ -46,7 +47,7 @@ def answers(
         verdict, _ = decision.decide(chances, calibration.at("image"))
         row = identity(film) | {"decision": verdict}
         row |= {f"p_{label}": float(p) for label, p in zip(LABELS, chances, strict=True)}
-        if known:
+        if known and logits is not None and calibration.mask_threshold is not None:
             marked = mark(logits_on_grid(logits, shape, films.spec), calibration.mask_threshold)
             reference = reference_on_grid(np.asarray(mask))
             if film["label"] == "no_tumour":

@@ -35,7 +35,7 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DeviceOutputs:
-    """int8 outputs of the file on n films: cam (n, h, w, 3) and mask (n, h, w, 1)."""
+    """int8 outputs of the file on n films, by head: (n, rows, columns, channels)."""
 
     stored: dict[str, Int8]
     spec: ModelSpec
@@ -51,8 +51,9 @@ def run_films(
 ) -> DeviceOutputs:
     """Run network pixels (n, height, width) uint8 through a loaded model, one by one."""
     stored: dict[str, list[Int8]] = {head: [] for head in spec.outputs}
+    scale, zero_point, channels = spec.input.scale, spec.input.zero_point, spec.input.shape[-1]
     for film in pixels:
-        tensor = quantize_input(film, input_spec, spec.input.scale, spec.input.zero_point)
+        tensor = quantize_input(film, input_spec, scale, zero_point, channels)
         for head, output in model.run(tensor).items():
             stored[head].append(output[0])
     return DeviceOutputs({head: np.stack(stored[head]) for head in spec.outputs}, spec)
@@ -102,14 +103,17 @@ def calibrate(
     studies = rows["patient_id"].to_numpy(object)
     if "study_id" in rows.columns:
         studies = rows["study_id"].fillna(rows["patient_id"]).to_numpy(object)
-    lesion = decision.mask_probability(real["mask"][..., 0])
+    mask_threshold = None
+    if "mask" in real:
+        lesion = decision.mask_probability(real["mask"][..., 0])
+        mask_threshold = fit_mask_threshold(lesion, masks, labels, config.max_false_masks)
     return Calibration(
         films=len(labels),
         patients=rows["patient_id"].nunique(),
         studies=len(set(studies)),
         fusion=fusion,
         mirror=config.mirror,
-        mask_threshold=fit_mask_threshold(lesion, masks, labels, config.max_false_masks),
+        mask_threshold=mask_threshold,
         operating_points=(
             *operating_points(probabilities, labels, config),
             *study_points(probabilities, labels, studies, config),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+if TYPE_CHECKING:
+    from export.pack import ExportResult
+
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished run of 'osteoedge train'.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|DATASET",
+            help="A finished run of 'osteoedge train'; for a model from elsewhere, a dataset.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The bundle to write, NAME.osteo.")],
     variant: Annotated[
         str,
@@ -18,14 +28,34 @@ def export(
     sign: Annotated[
         Path | None, typer.Option(help="Private key of 'osteoedge bundle keygen'.")
     ] = None,
+    from_keras: Annotated[
+        Path | None, typer.Option(help="A model from elsewhere: .keras or .h5 file.")
+    ] = None,
+    from_saved_model: Annotated[Path | None, typer.Option(help="The same: SavedModel.")] = None,
+    from_tflite: Annotated[Path | None, typer.Option(help="The same: float32 .tflite.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="With a model from elsewhere: [data], [input] and [export] of a recipe."),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="The same, one key: --set input.divisor=255")
+    ] = None,
 ) -> None:
-    """Export a run to int8 TFLite, calibrated on the file itself, as a model bundle.
+    """Export to int8 TFLite, calibrated on the file itself, as a model bundle.
 
     Stops with exit code 3 where the int8 file lost more than the recipe allows.
+
+    A model from elsewhere takes a grey film, or the same grey in three channels, and gives logits
+    of no tumour, benign, malignant, (1, 3) or (1, rows, columns, 3), and perhaps a lesion mask. It
+    is quantized and calibrated on a dataset of films that it was not trained on; the recipe says
+    how films become its input.
 
     Example: `osteoedge export runs/phantom --out phantom.osteo`
 
     To compare: `osteoedge export runs/phantom --out ptq.osteo --variant ptq-int8`
+
+    From elsewhere: `osteoedge export btxrd --from-keras theirs.keras --out theirs.osteo
+    --set input.mean=0 --set input.divisor=255`
     """
     from rich.console import Console
     from rich.table import Table
@@ -37,11 +67,22 @@ def export(
 
     if variant not in get_args(Variant):
         raise ConfigError(f"there is no variant {variant!r}", "Choose qat-int8 or ptq-int8")
-    loaded = load_run(run)
-    with Console(stderr=True).status("export") as status:
-        result = export_run(
-            loaded, out, lambda step: status.update(f"export: {step}"), cast(Variant, variant)
+    foreign = {"keras": from_keras, "saved_model": from_saved_model, "tflite": from_tflite}
+    given = {format: path for format, path in foreign.items() if path is not None}
+    if len(given) > 1 or (not given and (recipe or overrides)):
+        raise ConfigError(
+            "--recipe and --set are for one model from elsewhere; a run has its own recipe",
+            "Give one of --from-keras, --from-saved-model and --from-tflite, or a run alone",
         )
+    with Console(stderr=True).status("export") as status:
+
+        def say(step: str) -> None:
+            status.update(f"export: {step}")
+
+        if given:
+            result = _export_foreign(source, out, given, recipe, overrides or [], say)
+        else:
+            result = export_run(load_run(source), out, say, cast(Variant, variant))
     signature = None if sign is None else sign_bundle(out, sign)
     manifest = result.manifest
     calibration = manifest.calibration
@@ -81,6 +122,33 @@ def export(
     Console().print(table)
     typer.echo(f"Next: osteoedge screen FILES --bundle {out} --out results")
     typer.echo(f"      osteoedge evaluate {out} DATASET --out report")
+
+
+def _export_foreign(
+    dataset: Path,
+    out: Path,
+    given: dict[str, Path],
+    recipe: Path | None,
+    overrides: list[str],
+    say: Callable[[str], None],
+) -> ExportResult:
+    from rich.progress import Progress
+
+    from export.elsewhere import Format, open_model
+    from export.pack import export_foreign
+    from train.config import load_recipe
+    from train.dataset.schema import load_dataset
+    from train.fit import open_run
+
+    ((format, path),) = given.items()
+    say("open the model")
+    foreign = open_model(path, cast(Format, format))
+    rows, columns, _ = foreign.shape
+    sides = [f"input.height={rows}", f"input.width={columns}"]
+    settings = load_recipe(recipe or Path("elsewhere"), [*overrides, *sides])
+    say("split the films")
+    run = open_run(load_dataset(dataset), out.with_suffix(".run"), settings, Progress(disable=True))
+    return export_foreign(foreign, run, out, say)
 
 
 def compat(

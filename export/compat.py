@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.errors import ModelError
+from export.flatbuffer import unpack
 
 Target = Literal["edgetpu", "cpu"]
 
@@ -206,9 +207,7 @@ def read_model(path: Path) -> bytes:
 
 def _read(model: bytes) -> list[list[Operator]]:
     """Return the operators of each subgraph, in the order in which they run."""
-    if not schema.Model.ModelBufferHasIdentifier(model, 0):
-        raise ValueError("no TFL3 in its place")
-    root = schema.ModelT.InitFromPackedBuf(model, 0)
+    root = unpack(model)
     return [_graph(root, graph) for graph in root.subgraphs]
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 from ai_edge_litert.interpreter import Interpreter
@@ -17,43 +16,28 @@ from edge_runtime.bundle import Head, ModelSpec, Representative, TensorSpec, Var
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec
 
-FloatArray = npt.NDArray[np.float32]
-
 # What an int8 graph may hold: int8 values, int32 biases and shapes, int64 indices of some ops.
 _INTEGER = (np.int8, np.int32, np.int64)
 _HEADS = ", ".join(get_args(Head))
 
 
-def to_int8(
-    model: tf_keras.Model, spec: InputSpec, representative: Iterable[FloatArray] | None = None
-) -> bytes:
-    """Convert a network to an int8 TFLite file.
+def to_int8(model: tf_keras.Model, spec: InputSpec) -> bytes:
+    """Convert a quantization-aware network, which brings its ranges along, to an int8 TFLite file.
 
     Batch 1 and static shapes: `from_keras_model` would leave the batch open, and no accelerator
     takes that.
-
-    Parameters
-    ----------
-    model
-        A quantization-aware network, which brings its ranges along; or a float one.
-    representative
-        For a float network: films (1, height, width, 1), normalised float32, that set its ranges
-        (post-training quantization; Jacob et al., CVPR 2018, arXiv:1712.05877, section 3.1).
     """
-    with _converter(model, spec) as converter:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if representative is not None:
-            converter.representative_dataset = lambda: ({"film": film} for film in representative)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-        return bytes(converter.convert())
+    with _converter(model, spec) as convert:
+        convert.optimizations = [tf.lite.Optimize.DEFAULT]
+        convert.inference_input_type = tf.int8
+        convert.inference_output_type = tf.int8
+        return bytes(convert.convert())
 
 
 def to_float32(model: tf_keras.Model, spec: InputSpec) -> bytes:
-    """Convert a float network to a float32 TFLite file, to compare the int8 file with."""
-    with _converter(model, spec) as converter:
-        return bytes(converter.convert())
+    """Convert a float network to a float32 TFLite file."""
+    with _converter(model, spec) as convert:
+        return bytes(convert.convert())
 
 
 @contextmanager
@@ -99,10 +83,10 @@ def describe(
     heads = {
         head: _tensor(details, outputs) for head, details in runner.get_output_details().items()
     }
-    if not {"cam", "mask"} <= set(heads) <= set(get_args(Head)) or len(outputs) != len(heads):
+    if not {"cam"} <= set(heads) <= set(get_args(Head)) or len(outputs) != len(heads):
         raise GateError(
             f"the converted model has the outputs {', '.join(sorted(heads))}",
-            f"One output tensor per head is needed: cam, mask, and no others than {_HEADS}",
+            f"One output tensor per head is needed: cam, and no others than {_HEADS}",
         )
     return ModelSpec(
         backbone=backbone,
@@ -133,9 +117,11 @@ def _tensor(details: dict[str, object], among: list[dict[str, object]]) -> Tenso
     index = next(i for i, found in enumerate(among) if found["index"] == details["index"])
     found = among[index]
     scale, zero_point = found["quantization"]  # type: ignore[misc]
+    shape = tuple(int(side) for side in found["shape"])  # type: ignore[attr-defined]
     return TensorSpec(
         index=index,
-        shape=tuple(int(side) for side in found["shape"]),  # type: ignore[attr-defined]
+        # Plain logits are a map of one cell.
+        shape=(shape[0], 1, 1, shape[1]) if len(shape) == 2 else shape,
         scale=float(scale),  # type: ignore[has-type]
         zero_point=int(zero_point),  # type: ignore[has-type]
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter
 
 from edge_runtime.preprocess import InputSpec
+from export.interpreter import keeping_interpreter
 from export.parity import signal_to_noise
 
 
@@ -62,8 +62,7 @@ class _Kept:
     """An interpreter that keeps the outputs of all operators."""
 
     def __init__(self, model: bytes) -> None:
-        self._interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
-        self._interpreter.allocate_tensors()
+        self._interpreter = keeping_interpreter(model)
         details = {t["index"]: t for t in self._interpreter.get_tensor_details()}
         self.operators = [
             (op["op_name"], int(op["outputs"][0]))

@@ -10,22 +10,19 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import flatbuffers
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_runtime.bundle import LABELS, ModelSpec
 from edge_runtime.bundle.zipping import add_member
 from edge_runtime.preprocess import InputSpec
+from export.flatbuffer import pack, unpack
 
 _NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
 # Values of the schema's enumerations.
 _IMAGE_PROPERTIES, _GRAYSCALE, _NORMALIZATION, _AXIS_LABELS = 2, 2, 1, 2
-# Alignment that the runtime expects of constants.
-_ALIGNMENT = 16
 
 _DESCRIPTIONS = {
     "cam": "class-activation map, logits; their mean over the map is what softmax takes",
@@ -52,35 +49,17 @@ def with_metadata(
     channels = {"cam": LABELS, "subtype": subtypes, "region": regions}
     files = {f"{head}_labels.txt": channels[head] for head in spec.outputs if channels.get(head)}
     document = _metadata(spec, input_spec, licence, files)
-    root = schema.ModelT.InitFromPackedBuf(model, 0)
+    root = unpack(model)
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = np.frombuffer(document, np.uint8)
     entry.name, entry.buffer = _NAME, len(root.buffers)
     root.buffers.append(buffer)
     root.metadata = [*(root.metadata or []), entry]
-    packed = io.BytesIO(_pack(root))
+    packed = io.BytesIO(pack(root))
     with zipfile.ZipFile(packed, "a") as archive:
         for name, words in files.items():
             add_member(archive, name, "".join(f"{word}\n" for word in words).encode())
     return packed.getvalue()
-
-
-def _pack(root: schema.ModelT) -> bytes:
-    """Return a model's flatbuffer, its constants aligned as a converter aligns them."""
-    builder = _Builder(1 << 20)
-    builder.Finish(root.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-class _Builder(flatbuffers.Builder):  # type: ignore[misc]
-    """Aligns bytes as the schema's `force_align: 16` asks, which generated Python code forgets."""
-
-    __slots__ = ()
-
-    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # noqa: N802
-        if x.dtype == np.uint8:
-            self.Prep(_ALIGNMENT, len(x))
-        return int(super().CreateNumpyVector(x))
 
 
 def _metadata(

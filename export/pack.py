@@ -1,16 +1,15 @@
-"""Export a run: convert, compare with float, calibrate on the file, and write the bundle."""
+"""Export: convert, compare with float, calibrate on the file, and write the bundle."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import tf_keras
 
 from edge_runtime.bundle import (
     CARD,
@@ -35,31 +34,36 @@ from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.errors import GateError
 from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.files import write_atomically
+from edge_runtime.preprocess import InputSpec
 from export.answers import answers
 from export.calibrate import calibrate, require_levels, run_films
 from export.card import Evidence, to_page, write_card
-from export.convert import describe, to_float32, to_int8, zero_share
+from export.conversion import Conversion, Real, convert_foreign, convert_run
+from export.convert import describe, zero_share
 from export.edge_compiler import compile_for_edge_tpu
+from export.elsewhere import ForeignModel, require_order
 from export.familiar import FILMS as FAMILIAR_FILMS
 from export.familiar import fit_familiarity, summarise
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
 from export.layers import layer_losses
 from export.metadata import with_metadata
 from export.parity import COMPARED, differences, head_parity, losses
-from export.representative import representative_films
 from export.sbom import bill_of_materials
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import Dataset
 from train.evaluate.metrics import evaluate
 from train.evaluate.strata import strata
-from train.networks import float_model, predict, qat_model
 from train.parts import film_set
 from train.run import Run
 
 # Films through which layers are compared where the gate refuses, and layers that it names.
 _LAYER_FILMS, _LAYERS_NAMED = 8, 3
 
-Real = Mapping[str, npt.NDArray[np.float32]]
+_REMEDIES: dict[Variant, str] = {
+    "qat-int8": "Train longer quantization-aware (qat.epochs, qat.calibration_batches), or prune "
+    "less (prune.sparsity)",
+    "ptq-int8": "Train quantization-aware, or clip fewer or more outliers (export.clip_outliers)",
+}
 
 
 @dataclass(frozen=True)
@@ -103,25 +107,64 @@ def export_run(
         The file has a float island, a head with too few levels, or lost more than the recipe
         allows.
     """
-    recipe = run.recipe
-    say("open the run's calibration films")
-    dataset = run.dataset()
-    films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
-    rows = dataset.films.iloc[films.rows]
-
+    films = _Films.of(run, say)
     say("convert to int8")
-    networks, ranges = {"float": float_model(run)}, None
-    if variant == "qat-int8":
-        networks["qat"] = qat_model(run)
-        model = to_int8(networks["qat"], recipe.input)
-    else:
-        seen = film_set(run, dataset, films.cache, "train")
-        chosen = representative_films(seen, dataset.films.iloc[seen.rows], recipe.seed)
-        model = to_int8(networks["float"], recipe.input, chosen.inputs(recipe.input))
-        ranges = chosen.facts
-    spec = describe(model, recipe.model.backbone, variant, ranges)
+    conversion = convert_run(run, films.dataset, films.calibration.cache, variant)
+    return _through_the_gate(conversion, films, out, say)
+
+
+def export_foreign(
+    foreign: ForeignModel, run: Run, out: Path, say: Callable[[str], None]
+) -> ExportResult:
+    """Export a model that was trained elsewhere, quantized and calibrated on a run's films.
+
+    Parameters
+    ----------
+    run
+        Split, but not trained, see :func:`train.fit.open_run`.
+
+    Raises
+    ------
+    GateError
+        As of :func:`export_run`; or its classes come in another order.
+    """
+    films = _Films.of(run, say)
+    require_order(foreign.predict(films.calibration, False), films.calibration.labels)
+    say("convert to int8")
+    conversion = convert_foreign(foreign, run, films.dataset, films.calibration.cache)
+    return _through_the_gate(conversion, films, out, say, foreign.sha256)
+
+
+@dataclass(frozen=True)
+class _Films:
+    """A run's dataset, and of its calibration part those with a label, with their rows."""
+
+    run: Run
+    dataset: Dataset
+    calibration: FilmSet
+    rows: pd.DataFrame
+
+    @classmethod
+    def of(cls, run: Run, say: Callable[[str], None]) -> _Films:
+        say("open the calibration films")
+        dataset = run.dataset()
+        films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
+        return cls(run, dataset, films, dataset.films.iloc[films.rows])
+
+
+def _through_the_gate(
+    conversion: Conversion,
+    given: _Films,
+    out: Path,
+    say: Callable[[str], None],
+    foreign_sha256: str | None = None,
+) -> ExportResult:
+    """Compare with float, calibrate on the file, and write the bundle where nothing is lost."""
+    run, dataset, films, rows = given.run, given.dataset, given.calibration, given.rows
+    recipe, networks = run.recipe, conversion.networks
+    spec = describe(conversion.model, conversion.backbone, conversion.variant, conversion.ranges)
     model = with_metadata(
-        model,
+        conversion.model,
         spec,
         recipe.input,
         licence=run.card.licence,
@@ -134,16 +177,16 @@ def export_run(
     outputs = run_films(loaded, spec, recipe.input, films.cache.pixels[films.rows])
     levels = require_levels(outputs, recipe.export.min_levels)
 
-    say("compare with Keras")
+    say("compare with float")
     twin = list(networks)[-1]
-    heads = head_parity(predict(networks[twin], films), outputs.real(), spec)
+    heads = head_parity(networks[twin](films, False), outputs.real(), spec)
     real: dict[str, Real] = {"int8": _as_shown(outputs.real(), loaded, spec, films, run)}
     familiar = None
     if "embedding" in spec.outputs:
         say("summarise familiar films")
         familiar = _familiar_films(loaded, spec, run, film_set(run, dataset, films.cache, "train"))
-    for name, network in networks.items():
-        real[name] = predict(network, films, mirror=recipe.export.mirror)
+    for name, predict in networks.items():
+        real[name] = predict(films, recipe.export.mirror)
     fitted = {k: calibrate(answer, films, rows, recipe.export) for k, answer in real.items()}
     if familiar is not None:
         features = film_features(real["int8"]["embedding"])
@@ -152,7 +195,7 @@ def export_run(
     said = {k: answers(rows, films, answer, fitted[k]) for k, answer in real.items()}
     points = (fitted["int8"].at("image"), fitted["float"].at("image"))
     quantization = Quantization(
-        reference=f"Keras, {twin}",
+        reference=f"{conversion.origin}, {twin}",
         heads=heads,
         metrics={k: _values(said[k], fitted[k].at("image")) for k in (*networks, "int8")},
         differences=differences(said["int8"], said["float"], points),
@@ -160,9 +203,8 @@ def export_run(
     if lost := losses(heads, quantization.differences, recipe.export):
         pixels = films.cache.pixels[films.rows[:_LAYER_FILMS]]
         raise GateError(
-            f"{'; '.join(lost)}{_weakest(model, networks['float'], run, pixels)}",
-            "Train longer quantization-aware (qat.epochs, qat.calibration_batches), or prune less "
-            "(prune.sparsity)",
+            f"{'; '.join(lost)}{_weakest(model, conversion.exact(), recipe.input, pixels)}",
+            _REMEDIES[conversion.variant],
             str(run.folder),
         )
 
@@ -186,7 +228,7 @@ def export_run(
         quantization=quantization,
         golden=GoldenSpec(vectors=len(golden.pixels), max_steps=MAX_STEPS, mean_steps=MEAN_STEPS),
         edge_tpu=compiled.facts,
-        provenance=_provenance(run),
+        provenance=_provenance(run, foreign_sha256),
     )
     say("write card, bill of materials and bundle")
     evidence = Evidence(
@@ -235,10 +277,9 @@ def _values(said: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str,
     return {name: value for name in COMPARED if (value := found[name].value) is not None}
 
 
-def _weakest(model: bytes, network: tf_keras.Model, run: Run, pixels: npt.NDArray[np.uint8]) -> str:
-    """Return the layers of the file that lose most, as a phrase."""
-    exact = to_float32(network, run.recipe.input)
-    found = layer_losses(model, exact, run.recipe.input, pixels)[:_LAYERS_NAMED]
+def _weakest(model: bytes, exact: bytes, spec: InputSpec, pixels: npt.NDArray[np.uint8]) -> str:
+    """Return the layers of the file that lose most against the one in float32, as a phrase."""
+    found = layer_losses(model, exact, spec, pixels)[:_LAYERS_NAMED]
     named = ", ".join(f"{loss.layer} ({loss.op}, {loss.snr_db:.1f} dB)" for loss in found)
     return f"; most is lost in {named}" if named else ""
 
@@ -248,17 +289,19 @@ def _with_parts(run: Run, dataset: Dataset) -> pd.DataFrame:
     return dataset.films.assign(part=run.split()["part"].to_numpy())
 
 
-def _provenance(run: Run) -> Provenance:
+def _provenance(run: Run, foreign_sha256: str | None) -> Provenance:
     split = run.split()
     trained = split[split["part"] == "train"]
+    here = foreign_sha256 is None
     return Provenance(
         dataset=run.card.name,
         source=run.card.source,
         licence=run.card.licence,
         may_ship_weights=run.card.may_ship_weights,
         where=run.recipe.data.where or None,
-        train_films=len(trained),
-        train_patients=int(trained["patient_id"].nunique()),
+        train_films=len(trained) if here else None,
+        train_patients=int(trained["patient_id"].nunique()) if here else None,
+        model_sha256=foreign_sha256,
         split_sha256=run.split_sha256,
         recipe_sha256=run.recipe.sha256(),
         software=run.software,

@@ -187,6 +187,9 @@ class ExportConfig(_Section):
     min_snr_db: float = Field(
         10.0, description="least signal to noise of a head against Keras, in decibels"
     )
+    clip_outliers: float = Field(
+        0.01, ge=0, lt=0.5, description="ptq-int8: share of films that may leave a tensor's range"
+    )
     min_edge_tpu_share: float = Field(
         0.9, ge=0, le=1, description="the same if an Edge TPU compiler maps less of the operators"
     )

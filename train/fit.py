@@ -62,17 +62,21 @@ def train_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress
     chosen = dataset.select(recipe.data.where)
     with lost_workers_explained(strategy, folder):
         with chief_first(strategy):
-            run = _open_run(dataset, chosen, folder, recipe, progress)
+            run = open_run(dataset, folder, recipe, progress)
             cache = _open_cache(run, chosen, progress)
         films, validation = (film_set(run, chosen, cache, part) for part in ("train", "validation"))
         with strategy.scope():
             return _train_phases(PhaseTrainer(run, films, validation, progress))
 
 
-def _open_run(
-    dataset: Dataset, chosen: Dataset, folder: Path, recipe: Recipe, progress: Progress
-) -> Run:
-    """Start a run, or open one of the same recipe and dataset."""
+def open_run(dataset: Dataset, folder: Path, recipe: Recipe, progress: Progress) -> Run:
+    """Split the films and start a run, or open one of the same recipe and dataset.
+
+    Raises
+    ------
+    RunError
+        The folder holds another run.
+    """
     if (folder / "run.json").exists():
         run = load_run(folder)
         if (run.recipe, run.dataset_sha256) != (recipe, dataset.sha256):
@@ -90,6 +94,7 @@ def _open_run(
                 str(folder),
             )
         return run
+    chosen = dataset.select(recipe.data.where)
     groups = duplicate_groups(chosen, folder / "cache", progress)
     split = split_patients(chosen.films, groups, recipe.data, recipe.seed)
     trained = chosen.films[(split["part"] == "train").to_numpy()]

@@ -89,10 +89,11 @@ def fit_fusion(
         return float(-np.log(np.maximum(probabilities[films, targets], 1e-12)).mean()) + ridge
 
     free = (None, None)
+    lesion = _MASK_WEIGHTS if "mask" in outputs else (0.0, 0.0)
     subtype = _MASK_WEIGHTS if malignant_subtypes else (0.0, 0.0)
     words = 2 * len(design.words)
-    bounds = [_CAM_WEIGHTS, _MASK_WEIGHTS, _MASK_WEIGHTS, free, free, subtype, *([free] * words)]
-    start = [1.0, 0.1, 0.1, 0.0, 0.0, 0.0, *([0.0] * words)]
+    bounds = [_CAM_WEIGHTS, lesion, lesion, free, free, subtype, *([free] * words)]
+    start = [1.0, *([0.1 if "mask" in outputs else 0.0] * 2), 0.0, 0.0, 0.0, *([0.0] * words)]
     return fusion(minimize(loss, start, method="L-BFGS-B", bounds=bounds).x)
 
 

@@ -62,14 +62,14 @@ class ModelSpec(_Part):
     backbone: str
     input: TensorSpec
     outputs: dict[Head, TensorSpec] = Field(
-        description="cam: class-activation map; mask: lesion logits; where they were trained, "
+        description="cam: class-activation map; where they were trained, mask: lesion logits; "
         "subtype and region: activation maps; embedding: the features under cam"
     )
 
     @model_validator(mode="after")
     def _what_a_screening_needs(self) -> Self:
-        if missing := {"cam", "mask"} - set(self.outputs):
-            raise ValueError(f"no output tensor for {', '.join(sorted(missing))}")
+        if "cam" not in self.outputs or ("subtype" in self.outputs and "mask" not in self.outputs):
+            raise ValueError("no output tensor for cam, or for mask, without which no subtype is")
         return self
 
 
@@ -138,7 +138,9 @@ class Calibration(_Part):
         description="whether each film is run mirrored, too, and the outputs are averaged"
     )
     fusion: Fusion
-    mask_threshold: float = Field(gt=0, lt=1, description="probability that counts as lesion")
+    mask_threshold: float | None = Field(
+        gt=0, lt=1, description="probability that counts as lesion; None without the head mask"
+    )
     operating_points: tuple[OperatingPoint, ...]
     conformal_alpha: float = Field(gt=0, lt=1, description="allowed miss rate of prediction sets")
     conformal_quantiles: dict[str, ConformalQuantile] = Field(description="by class")
@@ -211,15 +213,19 @@ class Fitness(_Part):
 
 
 class Provenance(_Part):
-    """Where the model comes from. The data licence travels with it."""
+    """Where the model comes from. The data licence travels with it.
+
+    Of a model that was trained elsewhere, the dataset is that of its calibration here.
+    """
 
     dataset: str
     source: str
     licence: str
     may_ship_weights: bool
     where: str | None
-    train_films: int
-    train_patients: int
+    train_films: int | None = Field(description="None: trained elsewhere")
+    train_patients: int | None
+    model_sha256: str | None = Field(None, description="of the file that was trained elsewhere")
     split_sha256: str
     recipe_sha256: str
     software: dict[str, str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import platform
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -73,13 +74,16 @@ class CpuModel:
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         self._input = inputs[spec.input.index]["index"]
-        self._outputs = {head: outputs[t.index]["index"] for head, t in spec.outputs.items()}
+        self._outputs = {
+            head: (outputs[t.index]["index"], t.shape) for head, t in spec.outputs.items()
+        }
         for tensor, details in [
             (spec.input, inputs),
             *((t, outputs) for t in spec.outputs.values()),
         ]:
             found = details[tensor.index]
-            if tuple(found["shape"]) != tensor.shape or found["dtype"] is not np.int8:
+            # Plain logits have no rows and columns; the manifest gives them one of each.
+            if _sides(found["shape"]) != _sides(tensor.shape) or found["dtype"] is not np.int8:
                 raise DelegateError(
                     f"the model's tensor {found['name']} is not what the manifest says",
                     "Export the bundle again",
@@ -89,7 +93,14 @@ class CpuModel:
         """Run one film: int8 (1, height, width, 1) in, each head's int8 tensor out."""
         self._interpreter.set_tensor(self._input, tensor)
         self._interpreter.invoke()
-        return {head: self._interpreter.get_tensor(index) for head, index in self._outputs.items()}
+        return {
+            head: self._interpreter.get_tensor(index).reshape(shape)
+            for head, (index, shape) in self._outputs.items()
+        }
+
+
+def _sides(shape: Iterable[int]) -> list[int]:
+    return [int(side) for side in shape if side > 1]
 
 
 def _interpreter_class() -> Any:

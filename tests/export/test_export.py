@@ -15,7 +15,8 @@ from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener
 from export.calibrate import DeviceOutputs, conformal_quantile, run_films
-from export.convert import describe, to_int8
+from export.convert import describe, to_float32
+from export.post_training import to_int8
 from tests.conftest import Trained, osteoedge
 from train.calibration import fit_mask_threshold, operating_point, study_points
 from train.config import ExportConfig
@@ -147,7 +148,9 @@ def test_the_float_weights_can_be_quantized_after_training(trained: Trained) -> 
     cache, spec = run.cache(dataset), run.recipe.input
     network = float_model(run)
     films = spec.normalise(cache.pixels[:24])[..., np.newaxis]
-    model = to_int8(network, spec, (film[np.newaxis] for film in films))
+    exact_file = to_float32(network, spec)
+    model = to_int8(exact_file, (film[np.newaxis] for film in films), spec, 0.01)
+    assert len(model) <= 0.35 * len(exact_file)
     described = describe(model, run.recipe.model.backbone, "ptq-int8")
     assert described.variant == "ptq-int8"
     assert set(described.outputs) == {"cam", "mask", "subtype", "region", "embedding"}

@@ -11,8 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edge_runtime.preprocess import InputSpec
-from export.convert import describe, to_int8
+from export.convert import describe, to_float32
 from export.metadata import with_metadata
+from export.post_training import to_int8
 from tests.export.test_parity import SPEC, small_network
 
 
@@ -20,7 +21,7 @@ from tests.export.test_parity import SPEC, small_network
 def plain() -> bytes:
     rng = np.random.default_rng(0)
     films = [rng.normal(size=(1, 32, 32, 1)).astype(np.float32) for _ in range(4)]
-    return to_int8(small_network(), SPEC, films)
+    return to_int8(to_float32(small_network(), SPEC), films, SPEC, 0.0)
 
 
 def described(plain: bytes, spec: InputSpec = SPEC) -> bytes:

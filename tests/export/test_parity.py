@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from edge_runtime.bundle import HeadParity, Interval, ModelSpec, TensorSpec
 from edge_runtime.preprocess import InputSpec
-from export.convert import to_float32, to_int8
+from export.convert import to_float32
 from export.layers import layer_losses
 from export.parity import head_parity, losses, signal_to_noise
+from export.post_training import to_int8
 from train.config import ExportConfig
 
 SPEC = InputSpec(height=32, width=32)
@@ -102,8 +103,8 @@ def test_layers_are_named_by_what_they_lose() -> None:
     films = [SPEC.normalise(film)[np.newaxis, ..., np.newaxis] for film in pixels]
     exact = to_float32(network, SPEC)
 
-    def found(representative: list[npt.NDArray[np.float32]]) -> dict[str, float]:
-        losses = layer_losses(to_int8(network, SPEC, representative), exact, SPEC, pixels)
+    def found(representative: list[npt.NDArray[np.float32]], clip: float = 0.0) -> dict[str, float]:
+        losses = layer_losses(to_int8(exact, representative, SPEC, clip), exact, SPEC, pixels)
         assert [loss.snr_db for loss in losses] == sorted(loss.snr_db for loss in losses)
         return {next(n for n in ("first", "second", "cam", "mask") if n in loss.layer): loss.snr_db
                 for loss in losses}  # fmt: skip
@@ -114,6 +115,10 @@ def test_layers_are_named_by_what_they_lose() -> None:
     # One absurd film makes every range too wide, and the steps too coarse.
     wide = found([*films, films[0] * 30.0])
     assert all(wide[name] < fitting[name] - 10.0 for name in ("first", "second"))
+    # Clipped, the layers are what they were; only outputs keep the range of every film.
+    clipped = found([*films, films[0] * 30.0], clip=0.2)
+    assert all(clipped[name] > fitting[name] - 3.0 for name in ("first", "second"))
+    assert all(clipped[name] < fitting[name] - 10.0 for name in ("cam", "mask"))
 
 
 def test_other_graphs_are_not_compared() -> None:
@@ -122,5 +127,5 @@ def test_other_graphs_are_not_compared() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1, 32, 32)).astype(np.uint8)
     films = [SPEC.normalise(film)[np.newaxis, ..., np.newaxis] for film in pixels]
-    int8 = to_int8(small_network(), SPEC, films)
+    int8 = to_int8(to_float32(small_network(), SPEC), films, SPEC, 0.0)
     assert layer_losses(int8, to_float32(wrapped, SPEC), SPEC, pixels) == []

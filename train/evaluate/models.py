@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime import decision
-from edge_runtime.bundle import LABELS, Fusion, OperatingPoint, Purpose, load_bundle
+from edge_runtime.bundle import (
+    LABELS,
+    Fusion,
+    OperatingPoint,
+    Provenance,
+    Purpose,
+    load_bundle,
+)
 from edge_runtime.context import context_words
 from edge_runtime.errors import RunError
 from edge_runtime.preprocess import InputSpec, to_network_pixels
@@ -89,8 +96,7 @@ class BundleModel:
             "Bundle": f"{self.name}, sha256 {bundle.sha256[:12]}",
             "Network": f"{manifest.model.backbone}, {manifest.model.variant}, "
             f"{self.spec.width} x {self.spec.height} px",
-            "Trained on": f"{trained.dataset}, {trained.train_films} films of "
-            f"{trained.train_patients} patients" + (f", {trained.where}" if trained.where else ""),
+            "Trained on": _training(trained),
             "Licence of the training data": trained.licence,
             "Thresholds": f"fitted on {manifest.calibration.films} films of "
             f"{manifest.calibration.patients} other patients, on the int8 file's own outputs",
@@ -102,16 +108,19 @@ class BundleModel:
         if self._pixels_only:
             radiograph = replace(radiograph, age_years=None, sex=None, body_part=None)
         screening = self._screener.screen(radiograph)
-        if screening.probabilities is None or screening.mask_probability is None:
-            raise AssertionError("a readable film gets probabilities and a mask")
-        # Back to logits, which is what the grid interpolates.
-        lesion = np.clip(screening.mask_probability.astype(np.float64), 1e-7, 1.0 - 1e-7)
+        if screening.probabilities is None:
+            raise AssertionError("a readable film gets probabilities")
+        mask_logits = None
+        if screening.mask_probability is not None:
+            # Back to logits, which is what the grid interpolates.
+            lesion = np.clip(screening.mask_probability.astype(np.float64), 1e-7, 1.0 - 1e-7)
+            mask_logits = np.log(lesion / (1.0 - lesion)).astype(np.float32)
         no_tumour, benign, malignant = (screening.probabilities[label] for label in LABELS)
         return Answer(
             decision=screening.decision,
             probabilities=(no_tumour, benign, malignant),
             shape=_shape(radiograph),
-            mask_logits=np.log(lesion / (1.0 - lesion)).astype(np.float32),
+            mask_logits=mask_logits,
         )
 
     def cam(self, radiograph: Radiograph) -> FloatArray:
@@ -220,6 +229,15 @@ class FloatModel:
             f"fitted on {len(labels)} films of {patients} patients that the run kept aside"
         )
         return fusion, points, threshold
+
+
+def _training(origin: Provenance) -> str:
+    if origin.train_films is None:
+        return f"other films, elsewhere; calibrated on {origin.dataset}"
+    where = f", {origin.where}" if origin.where else ""
+    return (
+        f"{origin.dataset}, {origin.train_films} films of {origin.train_patients} patients{where}"
+    )
 
 
 def _shape(radiograph: Radiograph) -> tuple[int, int]:
