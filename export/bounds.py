@@ -7,6 +7,7 @@ TOML, every key optional; what is not named is not asked for::
     unable_rate = 0.05       # at most
     false_mask_rate = 0.20   # films without tumour on which a lesion is drawn, at most
     dicom_auc_drop = 0.01    # macro AUC lost on the way through DICOM, at most
+    malignant_patients = 30  # behind the thresholds, at least; asked for unless said otherwise
 
     [sensitivity]            # of each operating point, at least
     malignant = 0.80
@@ -26,6 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edge_runtime.errors import ConfigError
 
 Share = Field(None, ge=0, le=1)
+# Fewer cannot hold a sensitivity: of 30, one is worth 3 %.
+MALIGNANT_PATIENTS = 30
 
 
 class _File(BaseModel):
@@ -40,6 +43,7 @@ class ServingBounds(_File):
     unable_rate: float | None = Share
     false_mask_rate: float | None = Share
     dicom_auc_drop: float | None = Share
+    malignant_patients: int = Field(MALIGNANT_PATIENTS, ge=1)
     sensitivity: dict[str, float] = Field(default_factory=dict)
     specificity: dict[str, float] = Field(default_factory=dict)
 

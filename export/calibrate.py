@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,29 @@ def run_films(
     return DeviceOutputs({head: np.stack(stored[head]) for head in spec.outputs}, spec)
 
 
+def shown_outputs(
+    model: LoadedModel,
+    spec: ModelSpec,
+    films: FilmSet,
+    *,
+    mirror: bool,
+    plain: DeviceOutputs | None = None,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the file's outputs for films as the device uses them: averaged with the mirrored ones.
+
+    Parameters
+    ----------
+    plain
+        Of :func:`run_films` on the same films, where they are at hand.
+    """
+    pixels = films.cache.pixels[films.rows]
+    found = (plain or run_films(model, spec, films.spec, pixels)).real()
+    if not mirror:
+        return found
+    mirrored = run_films(model, spec, films.spec, pixels[:, :, ::-1])
+    return decision.average_mirrored(found, mirrored.real())
+
+
 def require_levels(outputs: DeviceOutputs, minimum: int) -> dict[str, int]:
     """Return how many of the 256 int8 levels each head uses.
 
@@ -76,6 +100,40 @@ def require_levels(outputs: DeviceOutputs, minimum: int) -> dict[str, int]:
                 "(export.min_levels)",
             )
     return levels
+
+
+@dataclass(frozen=True)
+class Scored:
+    """n films, and what an int8 file that never saw them in training says of them.
+
+    Attributes
+    ----------
+    probabilities
+        (n, 3), calibrated.
+    labels
+        (n,), 0..2, all known.
+    patients, studies
+        (n,), whom and which examination each shows.
+    folds
+        How many files answered, each the films that it had left out; None for one.
+    """
+
+    probabilities: Doubles
+    labels: npt.NDArray[np.int32]
+    patients: npt.NDArray[np.object_]
+    studies: npt.NDArray[np.object_]
+    folds: int | None = None
+
+    @classmethod
+    def of(
+        cls, probabilities: Doubles, labels: npt.NDArray[np.int32], rows: pd.DataFrame
+    ) -> Scored:
+        """Take patients and studies from the films' rows of the dataset."""
+        patients = rows["patient_id"].to_numpy(object)
+        studies = patients
+        if "study_id" in rows.columns:
+            studies = rows["study_id"].fillna(rows["patient_id"]).to_numpy(object)
+        return cls(probabilities, labels, patients, studies)
 
 
 def calibrate(
@@ -98,32 +156,48 @@ def calibrate(
     """
     labels = films.labels
     fusion = fit_fusion(real, labels, films.malignant_subtypes, films.context)
-    probabilities = fused_probabilities(real, fusion, films.context)
-    masks = np.asarray(films.cache.masks[films.rows])
-    studies = rows["patient_id"].to_numpy(object)
-    if "study_id" in rows.columns:
-        studies = rows["study_id"].fillna(rows["patient_id"]).to_numpy(object)
+    scored = Scored.of(fused_probabilities(real, fusion, films.context), labels, rows)
     mask_threshold = None
     if "mask" in real:
+        masks = np.asarray(films.cache.masks[films.rows])
         lesion = decision.mask_probability(real["mask"][..., 0])
         mask_threshold = fit_mask_threshold(lesion, masks, labels, config.max_false_masks)
     return Calibration(
-        films=len(labels),
-        patients=rows["patient_id"].nunique(),
-        studies=len(set(studies)),
         fusion=fusion,
         mirror=config.mirror,
         mask_threshold=mask_threshold,
-        operating_points=(
+        **_thresholds(scored, config),
+    )
+
+
+def with_thresholds(calibration: Calibration, scored: Scored, config: ExportConfig) -> Calibration:
+    """Return a calibration whose thresholds are those of other films.
+
+    What the heads weigh and where a lesion begins stay as they are.
+    """
+    changed = _thresholds(scored, config)
+    return Calibration.model_validate(calibration.model_copy(update=changed).model_dump())
+
+
+def _thresholds(scored: Scored, config: ExportConfig) -> dict[str, Any]:
+    probabilities, labels = scored.probabilities, scored.labels
+    malignant = labels == LABELS.index("malignant")
+    return {
+        "folds": scored.folds,
+        "films": len(labels),
+        "patients": len(set(scored.patients)),
+        "malignant_patients": len(set(scored.patients[malignant])),
+        "studies": len(set(scored.studies)),
+        "operating_points": (
             *operating_points(probabilities, labels, config),
-            *study_points(probabilities, labels, studies, config),
+            *study_points(probabilities, labels, scored.studies, config),
         ),
-        conformal_alpha=config.conformal_alpha,
-        conformal_quantiles={
+        "conformal_alpha": config.conformal_alpha,
+        "conformal_quantiles": {
             label: conformal_quantile(1.0 - probabilities[labels == k, k], config.conformal_alpha)
             for k, label in enumerate(LABELS)
         },
-    )
+    }
 
 
 def conformal_quantile(nonconformity: Doubles, alpha: float) -> ConformalQuantile:

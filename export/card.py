@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from edge_runtime.bundle import LABELS, Fitness, Manifest
 from edge_runtime.screener import STANDING_SENTENCE
+from export.bounds import MALIGNANT_PATIENTS
 from train.dataset.ages import age_bands
 from train.dataset.split import PARTS
 from train.evaluate.resampling import Metric
@@ -89,6 +90,7 @@ def write_card(manifest: Manifest, evidence: Evidence) -> str:
         ],
         strata=[row for row in evidence.strata if row.column != "view"],
         quantized=_QUANTIZED,
+        malignant_patients=MALIGNANT_PATIENTS,
     )
     return with_fitness(card, manifest.fitness)
 

@@ -25,6 +25,17 @@ def export(
         str,
         typer.Option(help="qat-int8, or ptq-int8: the float weights, quantized after training."),
     ] = "qat-int8",
+    cross_fit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDS",
+            help="Thresholds from all films of 'osteoedge train --folds 5 --out FOLDS': for a "
+            "calibration part with fewer than 30 malignant patients.",
+        ),
+    ] = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Add the float network in half precision, for GPUs.")
+    ] = False,
     sign: Annotated[
         Path | None, typer.Option(help="Private key of 'osteoedge bundle keygen'.")
     ] = None,
@@ -54,6 +65,9 @@ def export(
 
     To compare: `osteoedge export runs/phantom --out ptq.osteo --variant ptq-int8`
 
+    With few malignant tumours: `osteoedge export runs/btxrd --out btxrd.osteo --cross-fit
+    runs/folds`
+
     From elsewhere: `osteoedge export btxrd --from-keras theirs.keras --out theirs.osteo
     --set input.mean=0 --set input.divisor=255`
     """
@@ -62,6 +76,7 @@ def export(
 
     from edge_runtime.bundle import Variant, sign_bundle
     from edge_runtime.errors import ConfigError
+    from export.bounds import MALIGNANT_PATIENTS
     from export.pack import export_run
     from train.run import load_run
 
@@ -69,10 +84,10 @@ def export(
         raise ConfigError(f"there is no variant {variant!r}", "Choose qat-int8 or ptq-int8")
     foreign = {"keras": from_keras, "saved_model": from_saved_model, "tflite": from_tflite}
     given = {format: path for format, path in foreign.items() if path is not None}
-    if len(given) > 1 or (not given and (recipe or overrides)):
+    if len(given) > 1 or (not given and (recipe or overrides)) or (given and cross_fit):
         raise ConfigError(
-            "--recipe and --set are for one model from elsewhere; a run has its own recipe",
-            "Give one of --from-keras, --from-saved-model and --from-tflite, or a run alone",
+            "--recipe and --set are for one model from elsewhere, --cross-fit is for a run",
+            "Give one of --from-keras, --from-saved-model and --from-tflite, or a run",
         )
     with Console(stderr=True).status("export") as status:
 
@@ -80,9 +95,11 @@ def export(
             status.update(f"export: {step}")
 
         if given:
-            result = _export_foreign(source, out, given, recipe, overrides or [], say)
+            result = _export_foreign(source, out, given, recipe, overrides or [], say, fp16=fp16)
         else:
-            result = export_run(load_run(source), out, say, cast(Variant, variant))
+            result = export_run(
+                load_run(source), out, say, cast(Variant, variant), folds=cross_fit, fp16=fp16
+            )
     signature = None if sign is None else sign_bundle(out, sign)
     manifest = result.manifest
     calibration = manifest.calibration
@@ -100,7 +117,18 @@ def export(
             f"{parity.snr_db:.1f} dB, {parity.mean_steps:.2f} steps on average, "
             f"{parity.max_steps:.0f} at most",
         )
-    table.add_row("calibration films", f"{calibration.films} of {calibration.patients} patients")
+    if manifest.half is not None:
+        change = manifest.half.auc_macro
+        table.add_row(
+            "macro AUC, fp16 less float",
+            f"{change.value:+.4f} ({change.low:+.4f} to {change.high:+.4f})",
+        )
+    few = "" if calibration.malignant_patients >= MALIGNANT_PATIENTS else ", too few to serve"
+    table.add_row(
+        "thresholds set by",
+        f"{calibration.films} films of {calibration.patients} patients, "
+        f"{calibration.malignant_patients} with a malignant tumour{few}",
+    )
     fusion = calibration.fusion
     weights = ", ".join(f"{weight:.2f}" for weight in fusion.mask[1:])
     table.add_row("weight of the class head, and of the mask", f"{fusion.cam:.2f}; {weights}")
@@ -131,6 +159,8 @@ def _export_foreign(
     recipe: Path | None,
     overrides: list[str],
     say: Callable[[str], None],
+    *,
+    fp16: bool,
 ) -> ExportResult:
     from rich.progress import Progress
 
@@ -148,7 +178,7 @@ def _export_foreign(
     settings = load_recipe(recipe or Path("elsewhere"), [*overrides, *sides])
     say("split the films")
     run = open_run(load_dataset(dataset), out.with_suffix(".run"), settings, Progress(disable=True))
-    return export_foreign(foreign, run, out, say)
+    return export_foreign(foreign, run, out, say, fp16=fp16)
 
 
 def compat(
@@ -262,9 +292,11 @@ def qualify(
     """Hold a bundle against bounds, through DICOM; where all are met, write it as evaluated.
 
     Keys of the bounds, all optional: films, centres (at least); unable_rate, false_mask_rate,
-    dicom_auc_drop (at most); [sensitivity] and [specificity] by operating point (at least). The
-    dataset and its hash, the bounds and what was found go into the manifest, under the signature:
-    sign the new bundle. Exit code 3 where a bound is not met; nothing is written then.
+    dicom_auc_drop (at most); [sensitivity] and [specificity] by operating point (at least).
+    malignant_patients, behind the bundle's thresholds, are 30 at least unless the bounds say
+    otherwise. The dataset and its hash, the bounds and what was found go into the manifest, under
+    the signature: sign the new bundle. Exit code 3 where a bound is not met; nothing is written
+    then.
 
     Example: `osteoedge bundle qualify knee.osteo btxrd --where "centre == 2" --bounds serve.toml
     --out knee-evaluated.osteo`

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from edge_runtime.bundle import Representative, Variant
 from export.convert import to_float32, to_int8
 from export.elsewhere import ForeignModel
+from export.float_file import predict_file
 from export.post_training import to_int8 as quantize_file
 from export.representative import representative_films
 from train.dataset.cache import FilmCache
@@ -84,7 +85,7 @@ def convert_foreign(
         "ptq-int8",
         foreign.name,
         foreign.name,
-        {"float": foreign.predict},
+        {"float": lambda films, mirror: predict_file(foreign.model, films, mirror=mirror)},
         lambda: foreign.model,
         ranges,
     )

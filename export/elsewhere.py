@@ -24,13 +24,11 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
 
 from edge_runtime.bundle import LABELS
-from edge_runtime.decision import average_mirrored, logits_from_cam, softmax
+from edge_runtime.decision import logits_from_cam, softmax
 from edge_runtime.errors import GateError, ModelError
 from export.flatbuffer import pack, unpack
-from train.dataset.pipeline import FilmSet
 from train.evaluate.metrics import macro_auc
 
 FloatArray = npt.NDArray[np.float32]
@@ -57,22 +55,6 @@ class ForeignModel:
     sha256: str
     model: bytes
     shape: tuple[int, int, int]
-
-    def predict(self, films: FilmSet, mirror: bool) -> Mapping[str, FloatArray]:
-        """Return the outputs for all films, in order: float32 (n, rows, columns, c), by head."""
-        interpreter = Interpreter(model_content=self.model, num_threads=2)
-        run = interpreter.get_signature_runner()
-
-        def answers(pixels: npt.NDArray[np.uint8]) -> dict[str, FloatArray]:
-            found = []
-            for film in films.spec.normalise(pixels)[..., np.newaxis]:
-                outputs = run(film=np.repeat(film, self.shape[2], axis=2)[np.newaxis])
-                found.append({head: _as_map(output) for head, output in outputs.items()})
-            return {head: np.concatenate([film[head] for film in found]) for head in found[0]}
-
-        pixels = np.asarray(films.cache.pixels[films.rows])
-        plain = answers(pixels)
-        return average_mirrored(plain, answers(pixels[:, :, ::-1])) if mirror else plain
 
 
 def open_model(path: Path, format: Format) -> ForeignModel:
@@ -270,10 +252,6 @@ def _tensor_map(name: str, at: int) -> schema.TensorMapT:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name, at
     return entry
-
-
-def _as_map(output: FloatArray) -> FloatArray:
-    return output[:, np.newaxis, np.newaxis] if output.ndim == 2 else output
 
 
 def _sha256(path: Path) -> str:

@@ -15,14 +15,14 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edge_runtime.bundle import LABELS, ModelSpec
+from edge_runtime.bundle import LABELS
 from edge_runtime.bundle.zipping import add_member
 from edge_runtime.preprocess import InputSpec
 from export.flatbuffer import pack, unpack
 
 _NAME, _IDENTIFIER, _PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
 # Values of the schema's enumerations.
-_IMAGE_PROPERTIES, _GRAYSCALE, _NORMALIZATION, _AXIS_LABELS = 2, 2, 1, 2
+_IMAGE_PROPERTIES, _RGB, _GRAYSCALE, _NORMALIZATION, _AXIS_LABELS = 2, 1, 2, 1, 2
 
 _DESCRIPTIONS = {
     "cam": "class-activation map, logits; their mean over the map is what softmax takes",
@@ -35,7 +35,6 @@ _DESCRIPTIONS = {
 
 def with_metadata(
     model: bytes,
-    spec: ModelSpec,
     input_spec: InputSpec,
     *,
     licence: str,
@@ -47,9 +46,13 @@ def with_metadata(
     Nothing that is computed changes.
     """
     channels = {"cam": LABELS, "subtype": subtypes, "region": regions}
-    files = {f"{head}_labels.txt": channels[head] for head in spec.outputs if channels.get(head)}
-    document = _metadata(spec, input_spec, licence, files)
     root = unpack(model)
+    (graph,), (signature,) = root.subgraphs, root.signatureDefs
+    named = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
+    heads = [named[int(at)] for at in graph.outputs]
+    files = {f"{head}_labels.txt": channels[head] for head in heads if channels.get(head)}
+    space = _GRAYSCALE if graph.tensors[graph.inputs[0]].shape[3] == 1 else _RGB
+    document = _metadata(heads, input_spec, space, licence, files)
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = np.frombuffer(document, np.uint8)
     entry.name, entry.buffer = _NAME, len(root.buffers)
@@ -63,10 +66,13 @@ def with_metadata(
 
 
 def _metadata(
-    spec: ModelSpec, input_spec: InputSpec, licence: str, files: Mapping[str, Sequence[str]]
+    heads: Sequence[str],
+    spec: InputSpec,
+    space: int,
+    licence: str,
+    files: Mapping[str, Sequence[str]],
 ) -> bytes:
     tables = _Tables()
-    heads = sorted(spec.outputs, key=lambda head: spec.outputs[head].index)
     outputs = [
         tables.table(
             7,
@@ -80,7 +86,7 @@ def _metadata(
         for head in heads
     ]
     subgraph = tables.table(
-        10, {2: tables.vector([_film(tables, input_spec)]), 3: tables.vector(outputs)}
+        10, {2: tables.vector([_film(tables, spec, space)]), 3: tables.vector(outputs)}
     )
     model = tables.table(
         8,
@@ -95,10 +101,10 @@ def _metadata(
     return tables.finish(model)
 
 
-def _film(tables: _Tables, spec: InputSpec) -> _Offset:
-    """Add the description of the input: one grey channel, (x - mean) / divisor."""
-    grey = tables.table(2, {0: _GRAYSCALE})
-    content = tables.table(3, {0: _IMAGE_PROPERTIES, 1: grey})
+def _film(tables: _Tables, spec: InputSpec, space: int) -> _Offset:
+    """Add the description of the input: grey levels, (x - mean) / divisor in every channel."""
+    colours = tables.table(2, {0: space})
+    content = tables.table(3, {0: _IMAGE_PROPERTIES, 1: colours})
     options = tables.table(2, {0: tables.floats(spec.mean), 1: tables.floats(spec.divisor)})
     unit = tables.table(2, {0: _NORMALIZATION, 1: options})
     stats = tables.table(2, {0: tables.floats(255.0), 1: tables.floats(0.0)})

@@ -17,6 +17,7 @@ from edge_runtime.bundle import (
     EDGE_TPU_MODEL,
     FAMILIAR,
     GOLDEN,
+    HALF_MODEL,
     MODEL,
     SBOM,
     GoldenSpec,
@@ -28,7 +29,6 @@ from edge_runtime.bundle import (
     Variant,
     write_bundle,
 )
-from edge_runtime.decision import average_mirrored
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.errors import GateError
@@ -36,15 +36,25 @@ from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.files import write_atomically
 from edge_runtime.preprocess import InputSpec
 from export.answers import answers
-from export.calibrate import calibrate, require_levels, run_films
+from export.calibrate import (
+    Scored,
+    calibrate,
+    require_levels,
+    run_films,
+    shown_outputs,
+    with_thresholds,
+)
 from export.card import Evidence, to_page, write_card
 from export.conversion import Conversion, Real, convert_foreign, convert_run
 from export.convert import describe, zero_share
+from export.cross_fit import cross_fit
 from export.edge_compiler import compile_for_edge_tpu
 from export.elsewhere import ForeignModel, require_order
 from export.familiar import FILMS as FAMILIAR_FILMS
 from export.familiar import fit_familiarity, summarise
+from export.float_file import predict_file
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
+from export.half import half_precision
 from export.layers import layer_losses
 from export.metadata import with_metadata
 from export.parity import COMPARED, differences, head_parity, losses
@@ -85,7 +95,13 @@ class ExportResult:
 
 
 def export_run(
-    run: Run, out: Path, say: Callable[[str], None], variant: Variant = "qat-int8"
+    run: Run,
+    out: Path,
+    say: Callable[[str], None],
+    variant: Variant = "qat-int8",
+    *,
+    folds: Path | None = None,
+    fp16: bool = False,
 ) -> ExportResult:
     """Export a run to a bundle.
 
@@ -98,11 +114,16 @@ def export_run(
     variant
         ``ptq-int8`` quantizes the float weights after training, by the ranges of training films: to
         see what quantization-aware training gained.
+    folds
+        A cross-validation of the same recipe that sets the thresholds, see
+        :mod:`export.cross_fit`.
+    fp16
+        Put the float network in half precision beside it, for GPUs.
 
     Raises
     ------
     RunError
-        The run is not finished, or its dataset is gone.
+        The run is not finished, or its dataset is gone; or a fold is missing or another's.
     GateError
         The file has a float island, a head with too few levels, or lost more than the recipe
         allows.
@@ -110,11 +131,12 @@ def export_run(
     films = _Films.of(run, say)
     say("convert to int8")
     conversion = convert_run(run, films.dataset, films.calibration.cache, variant)
-    return _through_the_gate(conversion, films, out, say)
+    left_out = None if folds is None else cross_fit(run, folds, variant, say)
+    return _through_the_gate(conversion, films, out, say, left_out=left_out, fp16=fp16)
 
 
 def export_foreign(
-    foreign: ForeignModel, run: Run, out: Path, say: Callable[[str], None]
+    foreign: ForeignModel, run: Run, out: Path, say: Callable[[str], None], *, fp16: bool = False
 ) -> ExportResult:
     """Export a model that was trained elsewhere, quantized and calibrated on a run's films.
 
@@ -129,10 +151,11 @@ def export_foreign(
         As of :func:`export_run`; or its classes come in another order.
     """
     films = _Films.of(run, say)
-    require_order(foreign.predict(films.calibration, False), films.calibration.labels)
+    said = predict_file(foreign.model, films.calibration, mirror=False)
+    require_order(said, films.calibration.labels)
     say("convert to int8")
     conversion = convert_foreign(foreign, run, films.dataset, films.calibration.cache)
-    return _through_the_gate(conversion, films, out, say, foreign.sha256)
+    return _through_the_gate(conversion, films, out, say, fp16=fp16, foreign=foreign)
 
 
 @dataclass(frozen=True)
@@ -157,20 +180,16 @@ def _through_the_gate(
     given: _Films,
     out: Path,
     say: Callable[[str], None],
-    foreign_sha256: str | None = None,
+    *,
+    left_out: Scored | None = None,
+    fp16: bool,
+    foreign: ForeignModel | None = None,
 ) -> ExportResult:
     """Compare with float, calibrate on the file, and write the bundle where nothing is lost."""
     run, dataset, films, rows = given.run, given.dataset, given.calibration, given.rows
     recipe, networks = run.recipe, conversion.networks
     spec = describe(conversion.model, conversion.backbone, conversion.variant, conversion.ranges)
-    model = with_metadata(
-        conversion.model,
-        spec,
-        recipe.input,
-        licence=run.card.licence,
-        subtypes=run.vocabulary.subtypes,
-        regions=run.vocabulary.regions,
-    )
+    model = _described(conversion.model, run)
 
     say("run the int8 file on the calibration films")
     loaded = CpuDelegate().load(model, spec, threads=2)
@@ -180,7 +199,9 @@ def _through_the_gate(
     say("compare with float")
     twin = list(networks)[-1]
     heads = head_parity(networks[twin](films, False), outputs.real(), spec)
-    real: dict[str, Real] = {"int8": _as_shown(outputs.real(), loaded, spec, films, run)}
+    real: dict[str, Real] = {
+        "int8": shown_outputs(loaded, spec, films, mirror=recipe.export.mirror, plain=outputs)
+    }
     familiar = None
     if "embedding" in spec.outputs:
         say("summarise familiar films")
@@ -208,6 +229,16 @@ def _through_the_gate(
             str(run.folder),
         )
 
+    shipped = fitted["int8"]
+    if left_out is not None:
+        shipped = with_thresholds(shipped, left_out, recipe.export)
+        said["int8"] = answers(rows, films, real["int8"], shipped)
+    half = None
+    if fp16:
+        say("store the float network in half precision")
+        half, half_facts = half_precision(
+            conversion, spec, films, rows, fitted["float"], recipe.export
+        )
     say("compile for the Edge TPU, where that can be done")
     compiled = compile_for_edge_tpu(model, recipe.export.min_edge_tpu_share)
     if compiled.log:
@@ -224,16 +255,17 @@ def _through_the_gate(
         input_spec=recipe.input,
         input_spec_sha256=recipe.input.sha256(),
         model=spec,
-        calibration=fitted["int8"],
+        calibration=shipped,
         quantization=quantization,
         golden=GoldenSpec(vectors=len(golden.pixels), max_steps=MAX_STEPS, mean_steps=MEAN_STEPS),
+        half=None if half is None else half_facts,
         edge_tpu=compiled.facts,
-        provenance=_provenance(run, foreign_sha256),
+        provenance=_provenance(run, None if foreign is None else foreign.sha256),
     )
     say("write card, bill of materials and bundle")
     evidence = Evidence(
         films=_with_parts(run, dataset),
-        metrics=evaluate(said["int8"], fitted["int8"].at("image")),
+        metrics=evaluate(said["int8"], shipped.at("image")),
         strata=strata(said["int8"]),
         model_bytes=len(model),
     )
@@ -248,6 +280,8 @@ def _through_the_gate(
     }
     if familiar is not None:
         members[FAMILIAR] = familiar.to_npz()
+    if half is not None:
+        members[HALF_MODEL] = _described(half, run)
     if compiled.model is not None:
         members[EDGE_TPU_MODEL] = compiled.model
     write_bundle(out, manifest, members)
@@ -256,20 +290,22 @@ def _through_the_gate(
     )
 
 
-def _as_shown(real: Real, model: LoadedModel, spec: ModelSpec, films: FilmSet, run: Run) -> Real:
-    """Return the file's outputs as the device uses them: averaged with those of mirrored films."""
-    if not run.recipe.export.mirror:
-        return real
-    pixels = films.cache.pixels[films.rows][:, :, ::-1]
-    return average_mirrored(real, run_films(model, spec, films.spec, pixels).real())
+def _described(model: bytes, run: Run) -> bytes:
+    return with_metadata(
+        model,
+        run.recipe.input,
+        licence=run.card.licence,
+        subtypes=run.vocabulary.subtypes,
+        regions=run.vocabulary.regions,
+    )
 
 
 def _familiar_films(model: LoadedModel, spec: ModelSpec, run: Run, films: FilmSet) -> FamiliarFilms:
     """Return the summary of some training films' features, as the device computes them."""
     chosen = np.random.default_rng(run.recipe.seed).permutation(len(films))[:FAMILIAR_FILMS]
     some = replace(films, rows=films.rows[chosen])
-    real = run_films(model, spec, films.spec, films.cache.pixels[some.rows]).real()
-    return summarise(film_features(_as_shown(real, model, spec, some, run)["embedding"]))
+    real = shown_outputs(model, spec, some, mirror=run.recipe.export.mirror)
+    return summarise(film_features(real["embedding"]))
 
 
 def _values(said: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, float]:

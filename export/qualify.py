@@ -70,7 +70,8 @@ def qualify(
             for words, through in (("screen films", False), ("screen films, through DICOM", True))
         )  # fmt: skip
     metrics = evaluate(wrapped, model.operating_points)
-    checks = tuple(_checks(bounds, wrapped, metrics, paired_differences(wrapped, plain)))
+    behind = model.manifest.calibration.malignant_patients
+    checks = tuple(_checks(bounds, behind, wrapped, metrics, paired_differences(wrapped, plain)))
     met = all(check.met for check in checks)
     return Fitness(
         status="evaluated" if met else "research",
@@ -98,6 +99,7 @@ def write_fitness(path: Path, fitness: Fitness, out: Path) -> None:
 
 def _checks(
     bounds: ServingBounds,
+    malignant_patients: int,
     answers: pd.DataFrame,
     metrics: Mapping[str, Metric],
     dicom: Mapping[str, Metric],
@@ -105,9 +107,10 @@ def _checks(
     """Yield every bound that is asked for, and whether it is met."""
     labelled = answers[answers["label"].notna()]
     coverage = metrics["coverage"].value
-    at_least = {
+    at_least: dict[str, tuple[float | None, float | None]] = {
         "films": (bounds.films, float(len(labelled))),
         "centres": (bounds.centres, float(labelled["centre"].nunique())),
+        "malignant_patients": (bounds.malignant_patients, float(malignant_patients)),
         **{
             f"{rate}, {point}": (bound, _value(metrics, f"{point}.{rate}"))
             for rate, asked in (
@@ -117,7 +120,7 @@ def _checks(
         },
     }  # fmt: skip
     drop = dicom["auc_macro"].value
-    at_most = {
+    at_most: dict[str, tuple[float | None, float | None]] = {
         "unable_rate": (bounds.unable_rate, None if coverage is None else 1.0 - coverage),
         "false_mask_rate": (bounds.false_mask_rate, _value(metrics, "false_mask_rate")),
         "dicom_auc_drop": (bounds.dicom_auc_drop, None if drop is None else -drop),

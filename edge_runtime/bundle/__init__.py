@@ -10,6 +10,7 @@ A zip of exactly these members::
     sbom.cdx.json       what made it, CycloneDX
     SHA256SUMS          of the members above, for sha256sum -c
     familiar.npz        features of training films in short, where there is the head embedding
+    model.fp16.tflite   the float network in half precision, where it was asked for
     model.int8_edgetpu.tflite   compiled for the Edge TPU, where there was a compiler
     signature.json      Ed25519 over manifest.json, where it is signed
 """
@@ -20,6 +21,7 @@ from edge_runtime.bundle.archive import (
     EDGE_TPU_MODEL,
     FAMILIAR,
     GOLDEN,
+    HALF_MODEL,
     MANIFEST,
     MEMBERS,
     MODEL,
@@ -44,6 +46,7 @@ from edge_runtime.bundle.manifest import (
     Fitness,
     Fusion,
     GoldenSpec,
+    HalfModel,
     Head,
     HeadParity,
     Interval,
@@ -74,6 +77,7 @@ __all__ = [
     "EDGE_TPU_MODEL",
     "FAMILIAR",
     "GOLDEN",
+    "HALF_MODEL",
     "LABELS",
     "MANIFEST",
     "MEMBERS",
@@ -92,6 +96,7 @@ __all__ = [
     "Fusion",
     "GoldenSpec",
     "GoldenVectors",
+    "HalfModel",
     "Head",
     "HeadParity",
     "Interval",

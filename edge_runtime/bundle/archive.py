@@ -23,10 +23,11 @@ from edge_runtime.errors import BundleError
 from edge_runtime.files import write_atomically
 
 MANIFEST, MODEL, GOLDEN, SUMS = "manifest.json", "model.int8.tflite", "golden.npz", "SHA256SUMS"
-EDGE_TPU_MODEL, FAMILIAR = "model.int8_edgetpu.tflite", "familiar.npz"
+EDGE_TPU_MODEL, HALF_MODEL = "model.int8_edgetpu.tflite", "model.fp16.tflite"
+FAMILIAR = "familiar.npz"
 CARD, CARD_PAGE, SBOM = "card.md", "card.html", "sbom.cdx.json"
 MEMBERS = frozenset({MANIFEST, MODEL, GOLDEN, CARD, CARD_PAGE, SBOM, SUMS})
-OPTIONAL_MEMBERS = frozenset({EDGE_TPU_MODEL, FAMILIAR, SIGNATURE})
+OPTIONAL_MEMBERS = frozenset({EDGE_TPU_MODEL, HALF_MODEL, FAMILIAR, SIGNATURE})
 # Members that the manifest cannot name: itself, and what is made of it.
 _UNNAMED = frozenset({MANIFEST, SUMS, SIGNATURE})
 
@@ -193,10 +194,15 @@ def _check_sums(members: Mapping[str, bytes], source: str) -> None:
 
 
 def _check_members(members: Mapping[str, bytes], manifest: Manifest, source: str) -> None:
-    if (manifest.calibration.familiarity is None) != (FAMILIAR not in members):
-        raise BundleError(
-            f"{FAMILIAR} and the manifest contradict each other", "Export it again", source
-        )
+    for member, stated in (
+        (FAMILIAR, manifest.calibration.familiarity is not None),
+        (HALF_MODEL, manifest.half is not None),
+        (EDGE_TPU_MODEL, manifest.edge_tpu.status == "compiled"),
+    ):
+        if stated != (member in members):
+            raise BundleError(
+                f"{member} and the manifest contradict each other", "Export it again", source
+            )
     found = {name: _sha256(data) for name, data in _named(members).items()}
     if odd := sorted(k for k, _ in set(found.items()) ^ set(manifest.members.items())):
         raise BundleError(

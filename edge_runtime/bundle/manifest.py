@@ -131,8 +131,12 @@ class Familiarity(_Part):
 class Calibration(_Part):
     """What was decided on the outputs of the int8 file, on films kept aside for it."""
 
-    films: int
+    films: int = Field(description="behind operating points and quantiles")
     patients: int
+    malignant_patients: int = Field(description="with a malignant film among those")
+    folds: int | None = Field(
+        None, description="cross-fitted: each film answered by the file of a fold that left it out"
+    )
     studies: int = Field(description="what was examined at once: a study_id, or else a patient")
     mirror: bool = Field(
         description="whether each film is run mirrored, too, and the outputs are averaged"
@@ -180,6 +184,13 @@ class Quantization(_Part):
     differences: dict[str, Interval] = Field(
         description="int8 less float, paired, 95 % resampled by patient"
     )
+
+
+class HalfModel(_Part):
+    """The same network with weights in float16, for GPUs; inputs and outputs are float32."""
+
+    heads: dict[Head, HeadParity] = Field(description="against the float network")
+    auc_macro: Interval = Field(description="less that of the float network, calibration films")
 
 
 class EdgeTpu(_Part):
@@ -247,6 +258,7 @@ class Manifest(_Part):
     calibration: Calibration
     quantization: Quantization
     golden: GoldenSpec
+    half: HalfModel | None = Field(None, description="None: the bundle holds no such model")
     edge_tpu: EdgeTpu
     fitness: Fitness = Fitness()
     provenance: Provenance

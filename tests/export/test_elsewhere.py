@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,11 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from ai_edge_litert.interpreter import Interpreter
 from rich.progress import Progress
 
 from edge_runtime.batch import screening_json
-from edge_runtime.bundle import load_bundle
-from edge_runtime.errors import GateError, ModelError
+from edge_runtime.bundle import HALF_MODEL, load_bundle, write_bundle
+from edge_runtime.errors import BundleError, GateError, ModelError
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener, Screening
 from export.elsewhere import ForeignModel, open_model
@@ -105,10 +108,12 @@ def settings(*overrides: str) -> Recipe:
     return load_recipe(Path("elsewhere"), [*SETTINGS, *overrides])
 
 
-def export(foreign: ForeignModel, squares: Path, out: Path, *overrides: str) -> Path:
+def export(
+    foreign: ForeignModel, squares: Path, out: Path, *overrides: str, fp16: bool = False
+) -> Path:
     dataset, quiet = load_dataset(squares), Progress(disable=True)
     run = open_run(dataset, out.with_suffix(".run"), settings(*overrides), quiet)
-    export_foreign(foreign, run, out, lambda step: None)
+    export_foreign(foreign, run, out, lambda step: None, fp16=fp16)
     return out
 
 
@@ -181,6 +186,42 @@ def test_a_mask_comes_along(squares: Path, tmp_path: Path) -> None:
             x0, y0, x1, y1 = lesion.box
             hits += x0 < columns.mean() < x1 and y0 < rows.mean() < y1
     assert hits >= 0.9 * (dataset.films["label"] == "malignant").sum()
+
+
+def test_half_precision_comes_along_where_it_is_asked_for(squares: Path, tmp_path: Path) -> None:
+    foreign = open_model(save_tflite(tmp_path, mask=True), "tflite")
+    plain = load_bundle(export(foreign, squares, tmp_path / "plain.osteo"))
+    assert HALF_MODEL not in plain.members
+    bundle = load_bundle(export(foreign, squares, tmp_path / "half.osteo", fp16=True))
+    assert bundle.manifest.half is not None
+    assert all(head.snr_db > 40.0 for head in bundle.manifest.half.heads.values())
+    assert bundle.manifest.half.auc_macro.value == pytest.approx(0.0, abs=1e-6)
+    assert "In half precision" in bundle.members["card.md"].decode()
+    interpreter = Interpreter(model_content=bundle.members[HALF_MODEL])
+    interpreter.allocate_tensors()
+    kinds = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
+    assert {np.float16, np.float32} <= kinds
+    with zipfile.ZipFile(io.BytesIO(bundle.members[HALF_MODEL])) as described:
+        assert described.read("cam_labels.txt") == b"no_tumour\nbenign\nmalignant\n"
+
+    members = bundle.content
+    del members[HALF_MODEL]
+    write_bundle(tmp_path / "stripped.osteo", bundle.manifest, members)
+    with pytest.raises(BundleError, match="and the manifest contradict"):
+        load_bundle(tmp_path / "stripped.osteo")
+
+
+def test_weights_beyond_half_precision_stop_the_export(squares: Path, tmp_path: Path) -> None:
+    """Float16 ends at 65504: such a network would answer infinity on a GPU."""
+    network = squares_network(tf_keras, ending=None)
+    scale = 1e6
+    for name, factor in (("bright", scale), ("hinges", 1.0 / scale)):
+        layer = network.get_layer(name)
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel * factor, bias * (factor if name == "bright" else 1.0)])
+    foreign = open_model(save_tflite(tmp_path, network), "tflite")
+    with pytest.raises(GateError, match="half precision head cam gives no number"):
+        export(foreign, squares, tmp_path / "half.osteo", fp16=True)
 
 
 def test_the_same_file_is_exported_to_the_same_bytes(squares: Path, tmp_path: Path) -> None:

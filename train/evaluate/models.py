@@ -76,7 +76,7 @@ class BundleModel:
 
     def __init__(self, path: Path, *, context: bool = True) -> None:
         bundle = load_bundle(path)
-        manifest = bundle.manifest
+        self.manifest = manifest = bundle.manifest
         self._screener = Screener(bundle, threads=2)
         self.takes_context = bool(manifest.calibration.fusion.context)
         self._pixels_only = self.takes_context and not context
@@ -99,7 +99,7 @@ class BundleModel:
             "Trained on": _training(trained),
             "Licence of the training data": trained.licence,
             "Thresholds": f"fitted on {manifest.calibration.films} films of "
-            f"{manifest.calibration.patients} other patients, on the int8 file's own outputs",
+            f"{manifest.calibration.patients} other patients, on int8 files' own outputs",
             "Software of the training": ", ".join(f"{k} {v}" for k, v in trained.software.items()),
         }
 
