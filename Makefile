@@ -32,7 +32,7 @@ demo: $(READY)
 	@echo "  timings           $(DEMO)/bench.json"
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not nightly" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not nightly" -n 2 --dist worksteal
 
 nightly: $(READY)
 	$(BIN)/python -m pytest -m nightly

@@ -1,14 +1,12 @@
-"""Export: convert, compare with float, calibrate on the file, and write the bundle."""
+"""Export: convert, pass the gate, and write the bundle."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from edge_runtime.bundle import (
@@ -22,58 +20,28 @@ from edge_runtime.bundle import (
     SBOM,
     GoldenSpec,
     Manifest,
-    ModelSpec,
-    OperatingPoint,
     Provenance,
-    Quantization,
     Variant,
     write_bundle,
 )
-from edge_runtime.delegates.base import LoadedModel
-from edge_runtime.delegates.cpu import CpuDelegate
-from edge_runtime.errors import GateError
-from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.files import write_atomically
-from edge_runtime.preprocess import InputSpec
 from export.answers import answers
-from export.calibrate import (
-    Scored,
-    calibrate,
-    require_levels,
-    run_films,
-    shown_outputs,
-    with_thresholds,
-)
+from export.calibrate import Scored, with_thresholds
 from export.card import Evidence, to_page, write_card
-from export.conversion import Conversion, Real, convert_foreign, convert_run
-from export.convert import describe, zero_share
+from export.conversion import Conversion, convert_foreign, convert_run
+from export.convert import zero_share
 from export.cross_fit import cross_fit
 from export.edge_compiler import compile_for_edge_tpu
 from export.elsewhere import ForeignModel, require_order
-from export.familiar import FILMS as FAMILIAR_FILMS
-from export.familiar import fit_familiarity, summarise
 from export.float_file import predict_file
+from export.gate import CalibrationFilms, described, pass_gate
 from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
 from export.half import half_precision
-from export.layers import layer_losses
-from export.metadata import with_metadata
-from export.parity import COMPARED, differences, head_parity, losses
 from export.sbom import bill_of_materials
-from train.dataset.pipeline import FilmSet
 from train.dataset.schema import Dataset
 from train.evaluate.metrics import evaluate
 from train.evaluate.strata import strata
-from train.parts import film_set
 from train.run import Run
-
-# Films through which layers are compared where the gate refuses, and layers that it names.
-_LAYER_FILMS, _LAYERS_NAMED = 8, 3
-
-_REMEDIES: dict[Variant, str] = {
-    "qat-int8": "Train longer quantization-aware (qat.epochs, qat.calibration_batches), or prune "
-    "less (prune.sparsity)",
-    "ptq-int8": "Train quantization-aware, or clip fewer or more outliers (export.clip_outliers)",
-}
 
 
 @dataclass(frozen=True)
@@ -128,11 +96,12 @@ def export_run(
         The file has a float island, a head with too few levels, or lost more than the recipe
         allows.
     """
-    films = _Films.of(run, say)
+    say("open the calibration films")
+    given = CalibrationFilms.of(run)
     say("convert to int8")
-    conversion = convert_run(run, films.dataset, films.calibration.cache, variant)
+    conversion = convert_run(run, given.dataset, given.films.cache, variant)
     left_out = None if folds is None else cross_fit(run, folds, variant, say)
-    return _through_the_gate(conversion, films, out, say, left_out=left_out, fp16=fp16)
+    return _write(conversion, given, out, say, left_out=left_out, fp16=fp16)
 
 
 def export_foreign(
@@ -150,34 +119,18 @@ def export_foreign(
     GateError
         As of :func:`export_run`; or its classes come in another order.
     """
-    films = _Films.of(run, say)
-    said = predict_file(foreign.model, films.calibration, mirror=False)
-    require_order(said, films.calibration.labels)
+    say("open the calibration films")
+    given = CalibrationFilms.of(run)
+    said = predict_file(foreign.model, given.films, mirror=False)
+    require_order(said, given.films.labels)
     say("convert to int8")
-    conversion = convert_foreign(foreign, run, films.dataset, films.calibration.cache)
-    return _through_the_gate(conversion, films, out, say, fp16=fp16, foreign=foreign)
+    conversion = convert_foreign(foreign, run, given.dataset, given.films.cache)
+    return _write(conversion, given, out, say, fp16=fp16, foreign=foreign)
 
 
-@dataclass(frozen=True)
-class _Films:
-    """A run's dataset, and of its calibration part those with a label, with their rows."""
-
-    run: Run
-    dataset: Dataset
-    calibration: FilmSet
-    rows: pd.DataFrame
-
-    @classmethod
-    def of(cls, run: Run, say: Callable[[str], None]) -> _Films:
-        say("open the calibration films")
-        dataset = run.dataset()
-        films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
-        return cls(run, dataset, films, dataset.films.iloc[films.rows])
-
-
-def _through_the_gate(
+def _write(
     conversion: Conversion,
-    given: _Films,
+    given: CalibrationFilms,
     out: Path,
     say: Callable[[str], None],
     *,
@@ -185,67 +138,30 @@ def _through_the_gate(
     fp16: bool,
     foreign: ForeignModel | None = None,
 ) -> ExportResult:
-    """Compare with float, calibrate on the file, and write the bundle where nothing is lost."""
-    run, dataset, films, rows = given.run, given.dataset, given.calibration, given.rows
-    recipe, networks = run.recipe, conversion.networks
-    spec = describe(conversion.model, conversion.backbone, conversion.variant, conversion.ranges)
-    model = _described(conversion.model, run)
-
-    say("run the int8 file on the calibration films")
-    loaded = CpuDelegate().load(model, spec, threads=2)
-    outputs = run_films(loaded, spec, recipe.input, films.cache.pixels[films.rows])
-    levels = require_levels(outputs, recipe.export.min_levels)
-
-    say("compare with float")
-    twin = list(networks)[-1]
-    heads = head_parity(networks[twin](films, False), outputs.real(), spec)
-    real: dict[str, Real] = {
-        "int8": shown_outputs(loaded, spec, films, mirror=recipe.export.mirror, plain=outputs)
-    }
-    familiar = None
-    if "embedding" in spec.outputs:
-        say("summarise familiar films")
-        familiar = _familiar_films(loaded, spec, run, film_set(run, dataset, films.cache, "train"))
-    for name, predict in networks.items():
-        real[name] = predict(films, recipe.export.mirror)
-    fitted = {k: calibrate(answer, films, rows, recipe.export) for k, answer in real.items()}
-    if familiar is not None:
-        features = film_features(real["int8"]["embedding"])
-        limits = fit_familiarity(familiar, features, rows["centre"])
-        fitted["int8"] = fitted["int8"].model_copy(update={"familiarity": limits})
-    said = {k: answers(rows, films, answer, fitted[k]) for k, answer in real.items()}
-    points = (fitted["int8"].at("image"), fitted["float"].at("image"))
-    quantization = Quantization(
-        reference=f"{conversion.origin}, {twin}",
-        heads=heads,
-        metrics={k: _values(said[k], fitted[k].at("image")) for k in (*networks, "int8")},
-        differences=differences(said["int8"], said["float"], points),
-    )
-    if lost := losses(heads, quantization.differences, recipe.export):
-        pixels = films.cache.pixels[films.rows[:_LAYER_FILMS]]
-        raise GateError(
-            f"{'; '.join(lost)}{_weakest(model, conversion.exact(), recipe.input, pixels)}",
-            _REMEDIES[conversion.variant],
-            str(run.folder),
-        )
-
-    shipped = fitted["int8"]
+    """Write the bundle of a file that passes the gate."""
+    run, recipe = given.run, given.run.recipe
+    passed = pass_gate(conversion, given, say)
+    model, calibration = passed.model, passed.calibration
     if left_out is not None:
-        shipped = with_thresholds(shipped, left_out, recipe.export)
-        said["int8"] = answers(rows, films, real["int8"], shipped)
-    half = None
+        calibration = with_thresholds(calibration, left_out, recipe.export)
+    members, half = {MODEL: model}, None
     if fp16:
         say("store the float network in half precision")
-        half, half_facts = half_precision(
-            conversion, spec, films, rows, fitted["float"], recipe.export
-        )
+        half_model, half = half_precision(conversion, passed, given)
+        members[HALF_MODEL] = described(half_model, run)
+    if passed.familiar is not None:
+        members[FAMILIAR] = passed.familiar.to_npz()
+
     say("compile for the Edge TPU, where that can be done")
     compiled = compile_for_edge_tpu(model, recipe.export.min_edge_tpu_share)
     if compiled.log:
         write_atomically(out.with_suffix(".edgetpu.log"), compiled.log.encode())
+    if compiled.model is not None:
+        members[EDGE_TPU_MODEL] = compiled.model
 
     say("draw and record the golden vectors")
-    golden = make_golden(loaded, spec, recipe.input)
+    golden = make_golden(passed.loaded, passed.spec, recipe.input)
+    members[GOLDEN] = golden.to_npz()
     manifest = Manifest(
         name=out.stem,
         version=_sha256(model)[:12],
@@ -254,70 +170,30 @@ def _through_the_gate(
         regions=run.vocabulary.regions,
         input_spec=recipe.input,
         input_spec_sha256=recipe.input.sha256(),
-        model=spec,
-        calibration=shipped,
-        quantization=quantization,
+        model=passed.spec,
+        calibration=calibration,
+        quantization=passed.quantization,
         golden=GoldenSpec(vectors=len(golden.pixels), max_steps=MAX_STEPS, mean_steps=MEAN_STEPS),
-        half=None if half is None else half_facts,
+        half=half,
         edge_tpu=compiled.facts,
         provenance=_provenance(run, None if foreign is None else foreign.sha256),
     )
+
     say("write card, bill of materials and bundle")
+    said = answers(given.rows, given.films, passed.real, calibration)
     evidence = Evidence(
-        films=_with_parts(run, dataset),
-        metrics=evaluate(said["int8"], shipped.at("image")),
-        strata=strata(said["int8"]),
+        films=_with_parts(run, given.dataset),
+        metrics=evaluate(said, calibration.at("image")),
+        strata=strata(said),
         model_bytes=len(model),
     )
     card = write_card(manifest, evidence)
+    members[CARD] = card.encode()
+    members[CARD_PAGE] = to_page(card, f"{manifest.name} {manifest.version}").encode()
+    members[SBOM] = bill_of_materials(manifest, _sha256(model))
     out.parent.mkdir(parents=True, exist_ok=True)
-    members = {
-        MODEL: model,
-        GOLDEN: golden.to_npz(),
-        CARD: card.encode(),
-        CARD_PAGE: to_page(card, f"{manifest.name} {manifest.version}").encode(),
-        SBOM: bill_of_materials(manifest, _sha256(model)),
-    }
-    if familiar is not None:
-        members[FAMILIAR] = familiar.to_npz()
-    if half is not None:
-        members[HALF_MODEL] = _described(half, run)
-    if compiled.model is not None:
-        members[EDGE_TPU_MODEL] = compiled.model
     write_bundle(out, manifest, members)
-    return ExportResult(
-        manifest=manifest, levels=levels, zeros=zero_share(model), bytes=out.stat().st_size
-    )
-
-
-def _described(model: bytes, run: Run) -> bytes:
-    return with_metadata(
-        model,
-        run.recipe.input,
-        licence=run.card.licence,
-        subtypes=run.vocabulary.subtypes,
-        regions=run.vocabulary.regions,
-    )
-
-
-def _familiar_films(model: LoadedModel, spec: ModelSpec, run: Run, films: FilmSet) -> FamiliarFilms:
-    """Return the summary of some training films' features, as the device computes them."""
-    chosen = np.random.default_rng(run.recipe.seed).permutation(len(films))[:FAMILIAR_FILMS]
-    some = replace(films, rows=films.rows[chosen])
-    real = shown_outputs(model, spec, some, mirror=run.recipe.export.mirror)
-    return summarise(film_features(real["embedding"]))
-
-
-def _values(said: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, float]:
-    found = evaluate(said, points, resamples=1)
-    return {name: value for name in COMPARED if (value := found[name].value) is not None}
-
-
-def _weakest(model: bytes, exact: bytes, spec: InputSpec, pixels: npt.NDArray[np.uint8]) -> str:
-    """Return the layers of the file that lose most against the one in float32, as a phrase."""
-    found = layer_losses(model, exact, spec, pixels)[:_LAYERS_NAMED]
-    named = ", ".join(f"{loss.layer} ({loss.op}, {loss.snr_db:.1f} dB)" for loss in found)
-    return f"; most is lost in {named}" if named else ""
+    return ExportResult(manifest, passed.levels, zero_share(model), out.stat().st_size)
 
 
 def _with_parts(run: Run, dataset: Dataset) -> pd.DataFrame:

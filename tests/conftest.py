@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +17,27 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("OSTEOEDGE_DATA", ROOT.parent / "shared" / "data"))
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep all tests of the one expensive model on one worker, which trains it once."""
-    if isinstance(item, pytest.Function) and "trained" in item.fixturenames:
-        item.add_marker(pytest.mark.xdist_group("trained"))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests of the one expensive model last: all workers are busy before one trains it."""
+    items.sort(key=lambda item: "trained" in getattr(item, "fixturenames", ()))
+
+
+def once_for_all_workers(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """Return a folder that the first worker to ask fills, and the others wait for."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = folder.with_suffix(".part")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -54,19 +74,24 @@ class Trained:
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder of 400 drawn films."""
-    folder = tmp_path_factory.mktemp("phantoms") / "data"
-    must(osteoedge("data", "phantom", folder, "--count", 400, "--seed", 5))
-    return folder
+
+    def draw(folder: Path) -> None:
+        must(osteoedge("data", "phantom", folder / "data", "--count", 400, "--seed", 5))
+
+    return once_for_all_workers(tmp_path_factory, "phantoms", draw) / "data"
 
 
 @pytest.fixture(scope="session")
 def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Made once a session: the only training that tests outside `tests/train` may lean on."""
-    folder = tmp_path_factory.mktemp("trained")
-    run, bundle = folder / "run", folder / "tiny.osteo"
-    must(osteoedge("train", phantoms, "--out", run, "--recipe", ROOT / "tests/data/tiny.toml"))
-    must(osteoedge("export", run, "--out", bundle))
-    return Trained(phantoms, run, bundle)
+
+    def train(folder: Path) -> None:
+        run, recipe = folder / "run", ROOT / "tests/data/tiny.toml"
+        must(osteoedge("train", phantoms, "--out", run, "--recipe", recipe))
+        must(osteoedge("export", run, "--out", folder / "tiny.osteo"))
+
+    folder = once_for_all_workers(tmp_path_factory, "trained", train)
+    return Trained(phantoms, folder / "run", folder / "tiny.osteo")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,182 @@
+"""The gate: an int8 file on the calibration films, against float, and refused where it lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from edge_runtime.bundle import Calibration, ModelSpec, OperatingPoint, Quantization, Variant
+from edge_runtime.delegates.base import LoadedModel
+from edge_runtime.delegates.cpu import CpuDelegate
+from edge_runtime.errors import GateError
+from edge_runtime.familiarity import FamiliarFilms, film_features
+from edge_runtime.preprocess import InputSpec
+from export.answers import answers
+from export.calibrate import calibrate, require_levels, run_films, shown_outputs
+from export.conversion import Conversion, Real
+from export.convert import describe
+from export.familiar import FILMS as FAMILIAR_FILMS
+from export.familiar import fit_familiarity, summarise
+from export.layers import layer_losses
+from export.metadata import with_metadata
+from export.parity import COMPARED, differences, head_parity, losses
+from train.dataset.pipeline import FilmSet
+from train.dataset.schema import Dataset
+from train.evaluate.metrics import evaluate
+from train.parts import film_set
+from train.run import Run
+
+# Films through which layers are compared where the gate refuses, and layers that it names.
+_LAYER_FILMS, _LAYERS_NAMED = 8, 3
+
+_REMEDIES: dict[Variant, str] = {
+    "qat-int8": "Train longer quantization-aware (qat.epochs, qat.calibration_batches), or prune "
+    "less (prune.sparsity)",
+    "ptq-int8": "Train quantization-aware, or clip fewer or more outliers (export.clip_outliers)",
+}
+
+
+@dataclass(frozen=True)
+class CalibrationFilms:
+    """A run's dataset, and of its calibration part the films with a label, with their rows."""
+
+    run: Run
+    dataset: Dataset
+    films: FilmSet
+    rows: pd.DataFrame
+
+    @classmethod
+    def of(cls, run: Run) -> CalibrationFilms:
+        """Open them.
+
+        Raises
+        ------
+        RunError
+            The dataset is gone, or was changed.
+        """
+        dataset = run.dataset()
+        films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
+        return cls(run, dataset, films, dataset.films.iloc[films.rows])
+
+
+@dataclass(frozen=True)
+class Passed:
+    """An int8 file that lost nothing beyond the recipe's bounds, and all that is known of it.
+
+    Attributes
+    ----------
+    model
+        The file, with metadata.
+    loaded
+        The same on the CPU.
+    real
+        Its outputs on the calibration films, as the device uses them.
+    calibration, float_calibration
+        Fitted on those outputs, and on the float network's.
+    levels
+        int8 levels that each head uses.
+    """
+
+    model: bytes
+    spec: ModelSpec
+    loaded: LoadedModel
+    real: Real
+    calibration: Calibration
+    float_calibration: Calibration
+    quantization: Quantization
+    familiar: FamiliarFilms | None
+    levels: dict[str, int]
+
+
+def pass_gate(
+    conversion: Conversion, given: CalibrationFilms, say: Callable[[str], None]
+) -> Passed:
+    """Run an int8 file and its float network on the calibration films, and compare.
+
+    Raises
+    ------
+    GateError
+        The file has a float island, a head with too few levels, or lost more than the recipe
+        allows.
+    """
+    run, films, rows = given.run, given.films, given.rows
+    config, networks = run.recipe.export, conversion.networks
+    spec = describe(conversion.model, conversion.backbone, conversion.variant, conversion.ranges)
+    model = described(conversion.model, run)
+
+    say("run the int8 file on the calibration films")
+    loaded = CpuDelegate().load(model, spec, threads=2)
+    outputs = run_films(loaded, spec, films.spec, films.cache.pixels[films.rows])
+    levels = require_levels(outputs, config.min_levels)
+    shown = shown_outputs(loaded, spec, films, mirror=config.mirror, plain=outputs)
+
+    say("compare with float")
+    twin = list(networks)[-1]
+    heads = head_parity(networks[twin](films, False), outputs.real(), spec)
+    real: dict[str, Real] = {"int8": shown}
+    real |= {name: predict(films, config.mirror) for name, predict in networks.items()}
+    fitted = {name: calibrate(output, films, rows, config) for name, output in real.items()}
+    said = {name: answers(rows, films, output, fitted[name]) for name, output in real.items()}
+    points = (fitted["int8"].at("image"), fitted["float"].at("image"))
+    quantization = Quantization(
+        reference=f"{conversion.origin}, {twin}",
+        heads=heads,
+        metrics={
+            name: _values(said[name], fitted[name].at("image")) for name in (*networks, "int8")
+        },
+        differences=differences(said["int8"], said["float"], points),
+    )
+    if lost := losses(heads, quantization.differences, config):
+        pixels = films.cache.pixels[films.rows[:_LAYER_FILMS]]
+        raise GateError(
+            f"{'; '.join(lost)}{_weakest(model, conversion.exact(), films.spec, pixels)}",
+            _REMEDIES[conversion.variant],
+            str(run.folder),
+        )
+
+    calibration, familiar = fitted["int8"], None
+    if "embedding" in spec.outputs:
+        say("summarise familiar films")
+        familiar = _familiar_films(loaded, spec, given)
+        limits = fit_familiarity(familiar, film_features(shown["embedding"]), rows["centre"])
+        calibration = calibration.model_copy(update={"familiarity": limits})
+    return Passed(
+        model, spec, loaded, shown, calibration, fitted["float"], quantization, familiar, levels
+    )
+
+
+def described(model: bytes, run: Run) -> bytes:
+    """Return a TFLite file of a run with its metadata."""
+    return with_metadata(
+        model,
+        run.recipe.input,
+        licence=run.card.licence,
+        subtypes=run.vocabulary.subtypes,
+        regions=run.vocabulary.regions,
+    )
+
+
+def _familiar_films(model: LoadedModel, spec: ModelSpec, given: CalibrationFilms) -> FamiliarFilms:
+    """Return the summary of some training films' features, as the device computes them."""
+    recipe = given.run.recipe
+    films = film_set(given.run, given.dataset, given.films.cache, "train")
+    chosen = np.random.default_rng(recipe.seed).permutation(len(films))[:FAMILIAR_FILMS]
+    some = replace(films, rows=films.rows[chosen])
+    real = shown_outputs(model, spec, some, mirror=recipe.export.mirror)
+    return summarise(film_features(real["embedding"]))
+
+
+def _values(said: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, float]:
+    found = evaluate(said, points, resamples=1)
+    return {name: value for name in COMPARED if (value := found[name].value) is not None}
+
+
+def _weakest(model: bytes, exact: bytes, spec: InputSpec, pixels: npt.NDArray[np.uint8]) -> str:
+    """Return the layers of the file that lose most against the one in float32, as a phrase."""
+    found = layer_losses(model, exact, spec, pixels)[:_LAYERS_NAMED]
+    named = ", ".join(f"{loss.layer} ({loss.op}, {loss.snr_db:.1f} dB)" for loss in found)
+    return f"; most is lost in {named}" if named else ""
