@@ -24,6 +24,7 @@ import numpy.typing as npt
 import tensorflow as tf
 import tf_keras
 from ai_edge_litert import schema_py_generated as schema
+from tensorflow.lite.python.convert_phase import ConverterError
 
 from edge_runtime.bundle import LABELS
 from edge_runtime.decision import logits_from_cam, softmax
@@ -107,7 +108,7 @@ def _explained(path: Path) -> Any:
         raise ModelError(error.what, error.remedy, str(path)) from None
     except (
         OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError,
-        struct.error, tf.errors.OpError,
+        struct.error, tf.errors.OpError, ConverterError,
     ) as error:  # fmt: skip
         first = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise ModelError(
@@ -200,6 +201,14 @@ def _name_heads(root: schema.ModelT) -> tuple[int, int, int]:
             "Three class logits are needed, (1, 3) or (1, rows, columns, 3), and at most one "
             "mask, (1, rows, columns, 1)",
         )
+    for head, at in zip(heads, graph.outputs, strict=True):
+        sides = tuple(int(side) for side in graph.tensors[at].shape)[1:3]
+        if head == "mask" and (shape[1] % sides[0] or shape[2] % sides[1]):
+            raise ModelError(
+                f"its mask has {sides[0]} x {sides[1]} cells, which does not divide the film's "
+                f"{shape[1]} x {shape[2]} pixels",
+                "Give a mask of the film's size, or of a whole fraction of it",
+            )
     _drop_unused(graph)
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = "serving_default", 0

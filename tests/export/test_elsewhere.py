@@ -274,6 +274,13 @@ def no_classes(folder: Path) -> Path:
     return save_tflite(folder, tf_keras.Model(film, tf_keras.layers.Conv2D(1, 1)(film)))
 
 
+def crooked_mask(folder: Path) -> Path:
+    film = tf_keras.Input((SIDE, SIDE, 1))
+    x = tf_keras.layers.Conv2D(3, 5)(film)
+    mask = tf_keras.layers.Conv2D(1, 1)(x)
+    return save_tflite(folder, tf_keras.Model(film, [x, mask]))
+
+
 def quantized_already(folder: Path) -> Path:
     convert = tf.lite.TFLiteConverter.from_keras_model(squares_network(tf_keras))
     convert.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -301,13 +308,14 @@ def no_model(folder: Path) -> Path:
         (five_classes, r"gives a tensor \(1, 5\)"),
         (channels_first, "channels last"),
         (no_classes, "Three class logits are needed"),
+        (crooked_mask, "60 x 60 cells, which does not divide"),
         (quantized_already, "before quantization"),
         (truncated, "cannot be opened or converted"),
         (no_model, "cannot be opened or converted"),
         (lambda folder: folder / "absent.tflite", "no such model"),
     ],
-    ids=["two inputs", "five classes", "channels first", "no classes", "int8", "truncated",
-         "a table", "absent"],
+    ids=["two inputs", "five classes", "channels first", "no classes", "crooked mask", "int8",
+         "truncated", "a table", "absent"],
 )  # fmt: skip
 def test_what_is_refused(make: Callable[[Path], Path], words: str, tmp_path: Path) -> None:
     path = make(tmp_path)
@@ -321,6 +329,14 @@ def test_another_format_is_named_in_one_line(format: Any, tmp_path: Path) -> Non
     with pytest.raises(ModelError, match="cannot be opened or converted") as refused:
         open_model(save_tflite(tmp_path), format)
     assert "\n" not in str(refused.value)
+
+
+def test_operators_that_tflite_lacks_are_named(tmp_path: Path) -> None:
+    film = tf_keras.Input((SIDE, SIDE, 1))
+    pooled = tf_keras.layers.GlobalAveragePooling2D()(tf_keras.layers.Conv2D(3, 1)(film))
+    tf.saved_model.save(tf_keras.Model(film, tf.math.digamma(pooled)), str(tmp_path / "model"))
+    with pytest.raises(ModelError, match="Digamma"):
+        open_model(tmp_path / "model", "saved_model")
 
 
 def test_constants_behind_the_flatbuffer_are_taken_in(tmp_path: Path) -> None:
