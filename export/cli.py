@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -49,7 +50,8 @@ def export(
         typer.Option(help="With a model from elsewhere: [data], [input] and [export] of a recipe."),
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="The same, one key: --set input.divisor=255")
+        list[str] | None,
+        typer.Option("--set", help="One key: --set export.mirror=false; of a run, [export] alone."),
     ] = None,
 ) -> None:
     """Export to int8 TFLite, calibrated on the file itself, as a model bundle.
@@ -78,15 +80,16 @@ def export(
     from edge_runtime.errors import ConfigError
     from export.bounds import MALIGNANT_PATIENTS
     from export.pack import export_run
+    from train.config import with_export
     from train.run import load_run
 
     if variant not in get_args(Variant):
         raise ConfigError(f"there is no variant {variant!r}", "Choose qat-int8 or ptq-int8")
     foreign = {"keras": from_keras, "saved_model": from_saved_model, "tflite": from_tflite}
     given = {format: path for format, path in foreign.items() if path is not None}
-    if len(given) > 1 or (not given and (recipe or overrides)) or (given and cross_fit):
+    if len(given) > 1 or (not given and recipe) or (given and cross_fit):
         raise ConfigError(
-            "--recipe and --set are for one model from elsewhere, --cross-fit is for a run",
+            "--recipe is for one model from elsewhere, --cross-fit for a run",
             "Give one of --from-keras, --from-saved-model and --from-tflite, or a run",
         )
     with Console(stderr=True).status("export") as status:
@@ -97,9 +100,9 @@ def export(
         if given:
             result = _export_foreign(source, out, given, recipe, overrides or [], say, fp16=fp16)
         else:
-            result = export_run(
-                load_run(source), out, say, cast(Variant, variant), folds=cross_fit, fp16=fp16
-            )
+            loaded = load_run(source)
+            run = replace(loaded, recipe=with_export(loaded.recipe, overrides or []))
+            result = export_run(run, out, say, cast(Variant, variant), folds=cross_fit, fp16=fp16)
     signature = None if sign is None else sign_bundle(out, sign)
     manifest = result.manifest
     calibration = manifest.calibration

@@ -9,6 +9,7 @@ al., "Predictive inference with the jackknife+", Annals of Statistics 2021, CV+)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,15 @@ def _folds(run: Run, folder: Path) -> list[Run]:
     """Return a run for every fold, of the first seed."""
     found: dict[int, Run] = {}
     for path in sorted(folder.glob("fold*-seed*")):
-        fold = load_run(path)
-        found.setdefault(fold.recipe.data.fold, fold)
+        loaded = load_run(path)
+        # What is decided at export is the same for all.
+        recipe = loaded.recipe.model_copy(update={"export": run.recipe.export})
+        fold = replace(loaded, recipe=recipe)
+        found.setdefault(recipe.data.fold, fold)
         if "qat" not in fold.done:
             raise RunError("a fold is not finished", "Go on with 'osteoedge train'", str(path))
-        plain = fold.recipe.data.model_copy(update={"folds": 0, "fold": 0})
-        same = fold.recipe.model_copy(update={"data": plain, "seed": run.recipe.seed})
+        plain = recipe.data.model_copy(update={"folds": 0, "fold": 0})
+        same = recipe.model_copy(update={"data": plain, "seed": run.recipe.seed})
         if same != run.recipe or fold.dataset_sha256 != run.dataset_sha256:
             raise RunError(
                 f"it is of another dataset or recipe than {run.folder}",

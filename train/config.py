@@ -246,6 +246,28 @@ def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
         raise _explain(error, name) from None
 
 
+def with_export(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return a recipe with ``export.key=value`` applied: what training had no part in.
+
+    Raises
+    ------
+    ConfigError
+        A key of another section, one that is not known, or a value that is not allowed.
+    """
+    values = recipe.model_dump(mode="json", by_alias=True)
+    for override in overrides:
+        if not override.strip().startswith("export."):
+            raise ConfigError(
+                f"--set {override!r} is of a section that the run was trained with",
+                "Set keys of [export], or train again",
+            )
+        _apply(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, "--set") from None
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists() and (RECIPES / f"{path}.toml").exists():
         path = RECIPES / f"{path}.toml"

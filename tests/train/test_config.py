@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.errors import ConfigError
-from train.config import RECIPES, Recipe, load_recipe
+from train.config import RECIPES, Recipe, load_recipe, with_export
 
 
 def test_the_default_recipe_lists_every_key_with_its_default() -> None:
@@ -55,6 +55,18 @@ def test_mistakes_are_explained_in_one_line(override: str, message: str) -> None
     with pytest.raises(ConfigError, match=message) as caught:
         load_recipe(None, [override])
     assert "\n" not in str(caught.value)
+
+
+def test_only_what_is_decided_at_export_can_be_changed_after_training() -> None:
+    recipe = Recipe()
+    changed = with_export(recipe, ["export.mirror=false", "export.context=['age']"])
+    assert (changed.export.mirror, changed.export.context) == (False, ("age",))
+    assert changed.model_copy(update={"export": recipe.export}) == recipe
+    assert with_export(recipe, []) == recipe
+    with pytest.raises(ConfigError, match="trained with"):
+        with_export(recipe, ["input.smooth=0.6"])
+    with pytest.raises(ConfigError, match="no key is called"):
+        with_export(recipe, ["export.miror=false"])
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:
