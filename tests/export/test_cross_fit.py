@@ -32,8 +32,9 @@ def as_fold(run: Run, folder: Path, fold: int) -> Path:
     split = run.split()
     names = sorted(split["patient_id"].unique())
     left_out = split["patient_id"].isin(names[fold::FOLDS])
-    # What trains is of no account here; fusion needs films that are not left out.
-    split["part"] = np.where(left_out, "test", "calibration")
+    # Of the others some set the ranges, and some the fusion.
+    ranges = split["patient_id"].isin(names[1 - fold :: 2 * FOLDS])
+    split["part"] = np.select([left_out, ranges], ["test", "train"], "calibration")
     split.to_csv(out / "split.csv", index=False)
     document = json.loads((out / "run.json").read_text())
     document["recipe"]["data"] |= {"folds": FOLDS, "fold": fold}
@@ -49,7 +50,7 @@ def test_every_film_is_answered_by_the_fold_that_left_it_out(
     for fold in range(FOLDS):
         as_fold(run, tmp_path, fold)
     steps: list[str] = []
-    scored = cross_fit(run, tmp_path, "qat-int8", steps.append)
+    scored = cross_fit(run, tmp_path, "ptq-int8", steps.append)
     assert steps == ["cross-fit: fold 1 of 2", "cross-fit: fold 2 of 2"]
     films = run.dataset().films
     labelled = films[films["label"].notna()]
