@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,13 @@ from export.representative import representative_films
 from train.dataset.cache import FilmCache
 from train.dataset.pipeline import FilmSet
 from train.dataset.schema import Dataset
-from train.networks import float_model, predict, qat_model
+from train.networks import float_model, predict_both, qat_model
 from train.parts import film_set
 from train.run import Run
 
 Real = Mapping[str, npt.NDArray[np.float32]]
-# Of films, and whether to average with the films mirrored.
-Predict = Callable[[FilmSet, bool], Real]
+# Outputs for films, as they are, and as a device uses them: averaged with the films mirrored.
+Predict = Callable[[FilmSet], tuple[Real, Real]]
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,13 @@ def convert_run(run: Run, dataset: Dataset, films: FilmCache, variant: Variant) 
     RunError
         The run is not finished.
     """
-    network = float_model(run)
-    networks: dict[str, Predict] = {
-        "float": lambda films, mirror: predict(network, films, mirror=mirror)
-    }
+    network, mirror = float_model(run), run.recipe.export.mirror
+    networks: dict[str, Predict] = {"float": partial(predict_both, network, mirror=mirror)}
     exact = cache(lambda: to_float32(network, run.recipe.input))
     backbone, ranges = run.recipe.model.backbone, None
     if variant == "qat-int8":
         quantized = qat_model(run)
-        networks["qat"] = lambda films, mirror: predict(quantized, films, mirror=mirror)
+        networks["qat"] = partial(predict_both, quantized, mirror=mirror)
         model = to_int8(quantized, run.recipe.input)
     else:
         model, ranges = _after_training(exact(), run, dataset, films, channels=1)
@@ -85,7 +83,7 @@ def convert_foreign(
         "ptq-int8",
         foreign.name,
         foreign.name,
-        {"float": lambda films, mirror: predict_file(foreign.model, films, mirror=mirror)},
+        {"float": partial(predict_file, foreign.model, mirror=run.recipe.export.mirror)},
         lambda: foreign.model,
         ranges,
     )

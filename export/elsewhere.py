@@ -12,7 +12,7 @@ import json
 import struct
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import permutations
@@ -100,7 +100,7 @@ def require_order(outputs: Mapping[str, FloatArray], labels: npt.NDArray[np.int3
 
 
 @contextmanager
-def _explained(path: Path) -> Any:
+def _explained(path: Path) -> Iterator[None]:
     """Say in one line why a model cannot be opened, whatever library refuses it."""
     try:
         yield

@@ -12,8 +12,12 @@ from train.dataset.pipeline import FilmSet
 FloatArray = npt.NDArray[np.float32]
 
 
-def predict_file(model: bytes, films: FilmSet, *, mirror: bool) -> dict[str, FloatArray]:
+def predict_file(
+    model: bytes, films: FilmSet, *, mirror: bool
+) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
     """Return a file's outputs for all films, in order: float32 (n, rows, columns, c), by head.
+
+    As they are, and as a device uses them.
 
     Parameters
     ----------
@@ -21,7 +25,7 @@ def predict_file(model: bytes, films: FilmSet, *, mirror: bool) -> dict[str, Flo
         Its signature takes `film`, (1, height, width, 1 or 3); a head that gives a vector is a map
         of one cell.
     mirror
-        Average with the outputs of the films mirrored, as a device may do.
+        A device averages with the outputs of the films mirrored.
     """
     interpreter = Interpreter(model_content=model, num_threads=2)
     (entry,) = interpreter.get_input_details()
@@ -37,7 +41,7 @@ def predict_file(model: bytes, films: FilmSet, *, mirror: bool) -> dict[str, Flo
 
     pixels = np.asarray(films.cache.pixels[films.rows])
     plain = answers(pixels)
-    return average_mirrored(plain, answers(pixels[:, :, ::-1])) if mirror else plain
+    return plain, average_mirrored(plain, answers(pixels[:, :, ::-1])) if mirror else plain
 
 
 def _as_map(output: FloatArray) -> FloatArray:

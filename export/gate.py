@@ -75,8 +75,10 @@ class Passed:
         The same on the CPU.
     real
         Its outputs on the calibration films, as the device uses them.
+    exact
+        The float network's, as they are and as the device would use them.
     calibration, float_calibration
-        Fitted on those outputs, and on the float network's.
+        Fitted on either.
     levels
         int8 levels that each head uses.
     """
@@ -85,6 +87,7 @@ class Passed:
     spec: ModelSpec
     loaded: LoadedModel
     real: Real
+    exact: tuple[Real, Real]
     calibration: Calibration
     float_calibration: Calibration
     quantization: Quantization
@@ -116,9 +119,9 @@ def pass_gate(
 
     say("compare with float")
     twin = list(networks)[-1]
-    heads = head_parity(networks[twin](films, False), outputs.real(), spec)
-    real: dict[str, Real] = {"int8": shown}
-    real |= {name: predict(films, config.mirror) for name, predict in networks.items()}
+    asked = {name: predict(films) for name, predict in networks.items()}
+    heads = head_parity(asked[twin][0], outputs.real(), spec)
+    real: dict[str, Real] = {"int8": shown, **{name: both[1] for name, both in asked.items()}}
     fitted = {name: calibrate(output, films, rows, config) for name, output in real.items()}
     said = {name: answers(rows, films, output, fitted[name]) for name, output in real.items()}
     points = (fitted["int8"].at("image"), fitted["float"].at("image"))
@@ -145,7 +148,16 @@ def pass_gate(
         limits = fit_familiarity(familiar, film_features(shown["embedding"]), rows["centre"])
         calibration = calibration.model_copy(update={"familiarity": limits})
     return Passed(
-        model, spec, loaded, shown, calibration, fitted["float"], quantization, familiar, levels
+        model=model,
+        spec=spec,
+        loaded=loaded,
+        real=shown,
+        exact=asked["float"],
+        calibration=calibration,
+        float_calibration=fitted["float"],
+        quantization=quantization,
+        familiar=familiar,
+        levels=levels,
     )
 
 

@@ -31,18 +31,16 @@ def half_precision(
     """
     films, config = given.films, given.run.recipe.export
     model = to_half(conversion.exact())
-    exact = conversion.networks["float"]
-    plain = predict_file(model, films, mirror=False)
+    plain, shown = predict_file(model, films, mirror=config.mirror)
     if broken := [head for head, output in plain.items() if not np.isfinite(output).all()]:
         raise GateError(f"in half precision head {broken[0]} gives no number", _REMEDY)
-    heads = head_parity(exact(films, False), plain, passed.spec)
+    heads = head_parity(passed.exact[0], plain, passed.spec)
 
     def said(real: Real) -> pd.DataFrame:
         return answers(given.rows, films, real, passed.float_calibration)
 
-    shown = predict_file(model, films, mirror=True) if config.mirror else plain
     points = passed.float_calibration.at("image")
-    changed = differences(said(shown), said(exact(films, config.mirror)), (points, points))
+    changed = differences(said(shown), said(passed.exact[1]), (points, points))
     if lost := losses(heads, changed, config):
         raise GateError(f"in half precision {'; '.join(lost)}", _REMEDY)
     return model, HalfModel(heads=heads, auc_macro=changed["auc_macro"])

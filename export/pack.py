@@ -98,9 +98,10 @@ def export_run(
     """
     say("open the calibration films")
     given = CalibrationFilms.of(run)
+    # First: a fold that is missing is found in a moment, not after the conversion.
+    left_out = None if folds is None else cross_fit(run, folds, variant, say)
     say("convert to int8")
     conversion = convert_run(run, given.dataset, given.films.cache, variant)
-    left_out = None if folds is None else cross_fit(run, folds, variant, say)
     return _write(conversion, given, out, say, left_out=left_out, fp16=fp16)
 
 
@@ -121,7 +122,7 @@ def export_foreign(
     """
     say("open the calibration films")
     given = CalibrationFilms.of(run)
-    said = predict_file(foreign.model, given.films, mirror=False)
+    said, _ = predict_file(foreign.model, given.films, mirror=False)
     require_order(said, given.films.labels)
     say("convert to int8")
     conversion = convert_foreign(foreign, run, given.dataset, given.films.cache)

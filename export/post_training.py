@@ -15,7 +15,6 @@ from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
 from edge_runtime.errors import GateError
 from edge_runtime.preprocess import InputSpec
-from export.flatbuffer import pack, unpack
 from export.interpreter import keeping_interpreter
 
 FloatArray = npt.NDArray[np.float32]
@@ -119,4 +118,4 @@ def _apply(
     with redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = asked.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    return pack(unpack(bytes(made.quantized_model)))
+    return bytes(made.quantized_model)

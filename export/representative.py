@@ -30,7 +30,7 @@ class RepresentativeFilms:
     facts: Representative
 
     def inputs(self, spec: InputSpec) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield them as the network takes them: (1, height, width, channels), normalised."""
+        """Yield them as the network takes them: (1, height, width, 1), normalised."""
         for film in self.pixels:
             yield spec.normalise(film)[np.newaxis, :, :, np.newaxis]
 

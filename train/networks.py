@@ -86,15 +86,29 @@ def predict(
 
     ``mirror`` averages them with those of the films mirrored, as a device may do.
     """
+    return predict_both(model, films, mirror=mirror)[1]
+
+
+def predict_both(
+    model: tf_keras.Model, films: FilmSet, *, mirror: bool
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
+    """Return the outputs of :func:`predict` without ``mirror``, and with it where it is wanted."""
     devices = model.distribute_strategy.num_replicas_in_sync
-    outputs = []
+    outputs, shown = [], []
     for batch in evaluation_batches(films, batch=PREDICTION_BATCH):
         count = batch["film"].shape[0]
         # A device without a film would fail: the first ones come again until all have the same.
         shared = tf.gather(batch["film"], np.arange(-(-count // devices) * devices) % count)
         answers = model.predict_on_batch(shared)
-        if mirror:
-            mirrored = model.predict_on_batch(shared[:, :, ::-1])
-            answers = average_mirrored(answers, mirrored)
         outputs.append({head: answer[:count] for head, answer in answers.items()})
-    return {head: np.concatenate([output[head] for output in outputs]) for head in outputs[0]}
+        if mirror:
+            averaged = average_mirrored(answers, model.predict_on_batch(shared[:, :, ::-1]))
+            shown.append({head: answer[:count] for head, answer in averaged.items()})
+    plain = _joined(outputs)
+    return plain, _joined(shown) if mirror else plain
+
+
+def _joined(
+    batches: list[dict[str, npt.NDArray[np.float32]]],
+) -> dict[str, npt.NDArray[np.float32]]:
+    return {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
