@@ -17,7 +17,7 @@ import cv2
 
 from benchmarks.harness import Latencies, measure
 from edge_runtime.bundle import ModelBundle, load_bundle
-from edge_runtime.delegates import choose
+from edge_runtime.delegates import find_delegate
 from edge_runtime.errors import DelegateError
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener
@@ -72,15 +72,21 @@ def benchmark(
             for count in threads:
                 row = _row(bundle, delegate, count)
                 rows.append(row)
-                status = "unavailable"
-                try:
-                    choose(delegate)
+                found = find_delegate(delegate)
+                probe, why = found.probe(), ""
+                if not probe.available:
+                    status, why = "unavailable", probe.reason
+                elif found.member not in bundle.members:
+                    status, why = "unavailable", f"the bundle holds no {found.member}"
+                else:
                     # From here on it is there, and must work.
-                    status = "failed"
-                    screener = Screener(bundle, delegate, count)
-                except DelegateError as error:
-                    unmeasured = dict.fromkeys(_FIGURES, error.what) | row["unmeasured"]
-                    row.update(status=status, reason=str(error), unmeasured=unmeasured)
+                    try:
+                        screener = Screener(bundle, delegate, count, fallback="forbid")
+                    except DelegateError as error:
+                        status, why = "failed", error.what
+                if why:
+                    unmeasured = dict.fromkeys(_FIGURES, why) | row["unmeasured"]
+                    row.update(status=status, reason=why, unmeasured=unmeasured)
                     continue
                 key = f"{delegate}/{count}"
                 queries[f"{key}/invoke"] = partial(screener.infer, pixels)

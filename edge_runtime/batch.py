@@ -13,18 +13,35 @@ from rich.table import Table
 
 from edge_runtime.errors import NotARadiographError, RadiographError
 from edge_runtime.files import write_atomically
-from edge_runtime.radiograph import looks_like_radiograph, read_radiograph
+from edge_runtime.preprocess import InputSpec
+from edge_runtime.radiograph import Radiograph, looks_like_radiograph, read_radiograph
 from edge_runtime.reports.document import screening_json
-from edge_runtime.reports.overlay import overlay_png
-from edge_runtime.screener import STANDING_SENTENCE, Screener, Screening
+from edge_runtime.reports.overlay import activation_png, mask_png, overlay_png
+from edge_runtime.screener import STANDING_SENTENCE, Screener, Screening, source_of
+
+FORMATS = ("json", "png", "mask", "cam")
 
 
 @dataclass(frozen=True)
 class ScreenedFile:
-    """A screening and the name, without suffix, under which its results were written."""
+    """What came of one file.
+
+    Attributes
+    ----------
+    stem
+        The name, without suffix, under which results were written.
+    screening
+        None where the file is no image, or not there.
+    error
+        Why it could not be read; the screening is `unable` then.
+    written
+        Names of the files that hold the results.
+    """
 
     stem: str
-    screening: Screening
+    screening: Screening | None
+    error: RadiographError | None = None
+    written: tuple[str, ...] = ()
 
 
 def screen_files(
@@ -34,8 +51,20 @@ def screen_files(
     formats: Sequence[str],
     *,
     progress: bool,
-) -> Iterator[ScreenedFile | RadiographError]:
-    """Screen files and folders, writing `json` and `png` results into ``out`` as they are made."""
+) -> Iterator[ScreenedFile]:
+    """Screen files and folders, writing results into ``out`` as they are made.
+
+    Parameters
+    ----------
+    formats
+        Of :data:`FORMATS`. A film that could not be read has a JSON document only, and one without
+        a mask or a map has no such picture.
+
+    Raises
+    ------
+    DelegateError
+        Nothing is left that runs the model; films that were not yet done can be given again.
+    """
     files: list[Path | RadiographError] = []
     for path in paths:
         files.extend(_expand(path))
@@ -44,23 +73,45 @@ def screen_files(
         files, "Screening", console=Console(stderr=True), disable=not progress, transient=True
     ):
         if isinstance(file, RadiographError):
-            yield file
+            yield ScreenedFile("", None, file)
             continue
+        results: dict[str, bytes] = {}
+        failure = None
         try:
             radiograph = read_radiograph(file)
-        except RadiographError as error:
-            yield error
+        except NotARadiographError as error:
+            yield ScreenedFile(file.stem, None, error)
             continue
-        screening = screener.screen(radiograph)
+        except RadiographError as error:
+            failure = error
+            screening = screener.refuse(error, source_of(file))
+        else:
+            screening = screener.screen(radiograph)
+            spec = screener.bundle.manifest.input_spec
+            results = {
+                f".{name}.png" if name != "png" else ".png": picture
+                for name, picture in _pictures(radiograph, screening, spec, formats)
+            }
+        if "json" in formats:
+            results[".json"] = screening_json(screening)
         taken[file.stem] += 1
         # Films of two folders may share a name: neither result may overwrite the other.
         stem = file.stem if taken[file.stem] == 1 else f"{file.stem}-{taken[file.stem]}"
-        if "png" in formats:
-            spec = screener.bundle.manifest.input_spec
-            write_atomically(out / f"{stem}.png", overlay_png(radiograph, screening, spec))
-        if "json" in formats:
-            write_atomically(out / f"{stem}.json", screening_json(screening))
-        yield ScreenedFile(stem, screening)
+        for suffix, content in results.items():
+            write_atomically(out / f"{stem}{suffix}", content)
+        written = tuple(f"{stem}{suffix}" for suffix in results)
+        yield ScreenedFile(stem, screening, failure, written)
+
+
+def _pictures(
+    radiograph: Radiograph, screening: Screening, spec: InputSpec, formats: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    if "mask" in formats and screening.mask is not None:
+        yield "mask", mask_png(radiograph, screening.mask, spec)
+    if "cam" in formats and screening.activation is not None:
+        yield "cam", activation_png(radiograph, screening, spec)
+    if "png" in formats:
+        yield "png", overlay_png(radiograph, screening, spec)
 
 
 def summary_table(results: Sequence[ScreenedFile], purpose: str) -> Table:
@@ -71,13 +122,19 @@ def summary_table(results: Sequence[ScreenedFile], purpose: str) -> Table:
         table.add_column(heading, justify="left" if heading in {"film", "decision"} else "right")
     for result in results:
         document = result.screening
-        probabilities = document.probabilities or {}
+        if document is None:
+            continue
+        figures = ("", "", "")
+        if document.probabilities is not None:
+            figures = (
+                f"{1.0 - document.probabilities['no_tumour']:.2f}",
+                f"{document.probabilities['malignant']:.2f}",
+                str(len(document.lesions)),
+            )
         table.add_row(
             result.stem,
             document.decision.replace("_", " "),
-            f"{document.tumour_probability:.2f}",
-            f"{probabilities['malignant']:.2f}",
-            str(len(document.lesions)),
+            *figures,
             f"{document.timings_ms['total']:.0f}",
         )
     return table

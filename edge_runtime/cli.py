@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -27,7 +27,6 @@ from edge_runtime.errors import (
     GateError,
     MissingExtraError,
     OsteoedgeError,
-    RadiographError,
 )
 
 COMMAND_GROUP = "osteoedge.commands"
@@ -112,10 +111,35 @@ def screen(
     bundle: Annotated[Path, typer.Option(help="The model bundle, a .osteo file.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("screenings"),
     write: Annotated[
-        str, typer.Option(help="What to write per film: json, png, or both with a comma.")
+        str,
+        typer.Option(
+            help="What to write per film, with commas: json; png, the film with what was marked; "
+            "mask, the marked area as a PNG of the film's size; cam, what the decision rests on."
+        ),
     ] = "json,png",
-    delegate: Annotated[str, typer.Option(help="What runs the model: auto or cpu.")] = "auto",
+    delegate: Annotated[
+        str,
+        typer.Option(
+            help="What runs the model: auto, cpu, gpu, edgetpu, openvino or external. "
+            "`osteoedge doctor` tells which are there."
+        ),
+    ] = "auto",
+    fallback: Annotated[
+        Literal["allow", "forbid"],
+        typer.Option(help="Whether another delegate may take over from the one asked for."),
+    ] = "allow",
+    external_delegate: Annotated[
+        Path | None,
+        typer.Option(help="Library (.so) of a TFLite external delegate, for --delegate external."),
+    ] = None,
+    external_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of that library.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads.")] = 1,
+    intended_use: Annotated[
+        Literal["triage", "localise"],
+        typer.Option(help="triage: decision and reasons alone, no probability, no box."),
+    ] = "localise",
     trusted_keys: TrustedKeys = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document a line instead of a table.")
@@ -123,52 +147,110 @@ def screen(
 ) -> None:
     """Screen radiographs: a JSON document and an overlay picture for each film.
 
-    A file that cannot be screened is named in one line; the rest of the batch is done, and the
-    exit code is 1.
+    A file that cannot be screened is named in one line, and where it is an image at all it gets a
+    document that says `unable`; the rest of the batch is done, and the exit code is 1.
 
     Example: `osteoedge screen incoming/ --bundle knee.osteo --out results`
     """
     # Imported here so that 'osteoedge --help' starts without OpenCV and pydicom.
-    from edge_runtime.batch import screen_files
+    from edge_runtime.batch import FORMATS, screen_files
     from edge_runtime.bundle import load_bundle
     from edge_runtime.screener import Screener
 
-    formats = _formats(write)
-    screener = Screener(load_bundle(bundle, trusted_keys), delegate, threads)
-    for what in screener.degraded:
-        errors_to.print(f"Degraded: {what}.", style="yellow")
-    out.mkdir(parents=True, exist_ok=True)
-    done, failed = [], 0
-    for result in screen_files(paths, screener, out, formats, progress=not as_json):
-        if isinstance(result, RadiographError):
-            failed += 1
-            _say(result)
-            continue
-        done.append(result)
-        if as_json:
-            typer.echo(json.dumps(result.screening.model_dump(mode="json", by_alias=True)))
-    if not as_json and done:
-        from edge_runtime.batch import summary_table
+    formats = _listed(write, FORMATS)
+    with Screener(
+        load_bundle(bundle, trusted_keys),
+        delegate,
+        threads,
+        fallback=fallback,
+        intended_use=intended_use,
+        external_delegate=external_delegate,
+        external_options=_key_values(external_option or []),
+    ) as screener:
+        for what in screener.degraded:
+            errors_to.print(f"Degraded: {escape(what)}.", style="yellow")
+        out.mkdir(parents=True, exist_ok=True)
+        done, failed = [], 0
+        for result in screen_files(paths, screener, out, formats, progress=not as_json):
+            if result.error:
+                failed += 1
+                _say(result.error)
+            else:
+                done.append(result)
+            if as_json and result.screening:
+                typer.echo(json.dumps(result.screening.model_dump(mode="json", by_alias=True)))
+        if not as_json and done:
+            from edge_runtime.batch import summary_table
 
-        manifest = screener.bundle.manifest
-        Console().print(summary_table(done, manifest.purpose))
-        typer.echo(f"{len(done)} screened, {failed} failed. Results: {out}")
-        if formats:
-            first = out / f"{done[0].stem}.{formats[-1]}"
-            typer.echo(f"Next: look at {first}")
+            Console().print(summary_table(done, screener.bundle.manifest.purpose))
+            typer.echo(f"{len(done)} screened, {failed} failed. Results: {out}")
+            if formats:
+                typer.echo(f"Next: look at {out / done[0].written[-1]}")
     if failed or not done:
         raise typer.Exit(1)
 
 
-def _formats(write: str) -> tuple[str, ...]:
-    known = ("json", "png")
-    asked = tuple(dict.fromkeys(part.strip() for part in write.split(",") if part.strip()))
+@app.command()
+def doctor(
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="A .osteo file whose golden vectors every delegate is asked."),
+    ] = None,
+    external_delegate: Annotated[
+        Path | None, typer.Option(help="Library (.so) of a TFLite external delegate.")
+    ] = None,
+    external_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of that library.")
+    ] = None,
+    trusted_keys: TrustedKeys = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what this unit can do: delegates, runtime, and the codings of films that it reads.
+
+    With a bundle, each delegate that is there loads it and replays its golden vectors. Exit code 1
+    where none can run it.
+
+    Example: `osteoedge doctor --bundle knee.osteo`
+    """
+    from edge_runtime.bundle import load_bundle
+    from edge_runtime.doctor import examine, report
+
+    found = examine(
+        load_bundle(bundle, trusted_keys) if bundle else None,
+        external_delegate,
+        _key_values(external_option or []),
+    )
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        for part in report(found):
+            Console().print(part)
+        if bundle is None:
+            typer.echo("Next: osteoedge doctor --bundle NAME.osteo")
+        else:
+            typer.echo(f"Next: osteoedge screen FILM --bundle {bundle}")
+    if not found.serves:
+        raise typer.Exit(1)
+
+
+def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    asked = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for name in asked:
         if name not in known:
             raise ConfigError(
                 f"--write knows no format {name!r}", f"Use one or more of: {', '.join(known)}"
             )
     return asked
+
+
+def _key_values(options: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"--external-option {option!r} is no KEY=VALUE", "Write key=value")
+        pairs[key] = value
+    return pairs
 
 
 def _say(error: OsteoedgeError) -> None:

@@ -6,6 +6,10 @@ late) and no slope over a lifetime fits them.
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
 from edge_runtime.radiograph import Radiograph
 
 AGE_BANDS = ((60, "60+"), (40, "40-59"), (20, "20-39"), (10, "10-19"), (0, "0-9"))
@@ -39,9 +43,28 @@ def coarse_region(body_part: str) -> str | None:
     return _REGION_OF.get("".join(letter for letter in body_part.upper() if letter.isalpha()))
 
 
-def context_words(radiograph: Radiograph) -> dict[str, str]:
-    """Return what a film says: any of `age` (a band), `sex` (F or M) and `region`."""
-    return words_of(radiograph.age_years, radiograph.sex, radiograph.body_part)
+class PatientContext(BaseModel):
+    """Facts about a patient that come from elsewhere than the film; None is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    age_years: float | None = Field(None, ge=0, le=120)
+    sex: Literal["F", "M"] | None = None
+    body_part: str | None = Field(None, description="Body Part Examined, or one of REGIONS")
+
+
+def context_words(radiograph: Radiograph, known: PatientContext | None = None) -> dict[str, str]:
+    """Return what is known: any of `age` (a band), `sex` (F or M) and `region`.
+
+    Parameters
+    ----------
+    known
+        Where it says something, it wins over the film.
+    """
+    film = words_of(radiograph.age_years, radiograph.sex, radiograph.body_part)
+    if known is None:
+        return film
+    return film | words_of(known.age_years, known.sex, known.body_part)
 
 
 def words_of(age_years: float | None, sex: str | None, body_part: str | None) -> dict[str, str]:

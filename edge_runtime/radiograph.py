@@ -149,6 +149,19 @@ def looks_like_radiograph(path: Path) -> bool:
     return head[128:132] == b"DICM" or head.startswith((_PNG_MAGIC, _JPEG_MAGIC))
 
 
+def identifiers(path: Path) -> tuple[str | None, str | None]:
+    """Return SOP and Study Instance UID of a file, also where its film cannot be screened.
+
+    None each where it has none, or is no DICOM file.
+    """
+    try:
+        header = pydicom.dcmread(path, specific_tags=["SOPInstanceUID", "StudyInstanceUID"])
+        return _text(header, "SOPInstanceUID"), _text(header, "StudyInstanceUID")
+    except Exception:
+        # Whatever the parser trips over; the file has been refused for a reason of its own.
+        return None, None
+
+
 def _from_picture(data: bytes, name: str, started: float) -> Radiograph:
     png = data.startswith(_PNG_MAGIC)
     # OpenCV fills what is missing of a truncated file with grey and says so only on stderr.

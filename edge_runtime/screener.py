@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +14,24 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import edge_runtime
 from edge_runtime import decision
-from edge_runtime.bundle import FAMILIAR, LABELS, Fusion, ModelBundle, OperatingPoint, Purpose
-from edge_runtime.context import context_words
-from edge_runtime.delegates import Outputs, choose
-from edge_runtime.errors import DelegateError
+from edge_runtime.bundle import (
+    FAMILIAR,
+    LABELS,
+    Fusion,
+    IntendedUse,
+    ModelBundle,
+    OperatingPoint,
+    Purpose,
+)
+from edge_runtime.context import PatientContext, context_words
+from edge_runtime.delegates import Outputs
+from edge_runtime.delegates.isolation import Limits
+from edge_runtime.engine import DelegateUse, Engine, Fallback
+from edge_runtime.errors import RadiographError
 from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.preprocess import quantize_input, to_network_pixels
 from edge_runtime.quality import QualityFinding, check_quality
-from edge_runtime.radiograph import Radiograph
+from edge_runtime.radiograph import Radiograph, identifiers
 
 STANDING_SENTENCE = "Bone-tumour check only, not a normal report"
 
@@ -41,6 +53,9 @@ class Lesion(_Part):
     """One marked area."""
 
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in source pixels")
+    box_mm: tuple[float, float, float, float] | None = Field(
+        description="the same in millimetres, by the film's pixel spacing; None where it has none"
+    )
     score: float = Field(description="highest lesion probability inside")
     area_fraction: float = Field(description="share of the film")
 
@@ -50,15 +65,6 @@ class Context(_Part):
 
     used: tuple[str, ...]
     missing: tuple[str, ...] = Field(description="the film does not say, or says a word not known")
-
-
-class DelegateUse(_Part):
-    """What ran the model, and why the others did not."""
-
-    name: str
-    version: str
-    threads: int
-    rejected: dict[str, str]
 
 
 class BundleUse(_Part):
@@ -86,9 +92,13 @@ class OutOfDistribution(_Part):
 class Screening(BaseModel):
     """The result for one radiograph: the JSON document `osteoedge.screening/1`.
 
-    `mask` is not part of the document: uint8 0 or 1, shape of the network's mask head, the lesion
-    area that the result shows; `mask_probability` float32, the same shape. Both are None where the
-    film could not be screened, or the model has no mask head.
+    Used for `triage`, it tells the decision and its reasons alone: no probability, no box.
+
+    What follows is not part of the document, and None where the film could not be screened:
+    `mask`, uint8 0 or 1, shape of the network's mask head, the lesion area that the result shows;
+    `mask_probability`, float32, the same shape (both None without such a head); `activation`,
+    float32 (rows, columns, 3), the class-activation map: logits by label for each place of the
+    network's input. In triage all three are None as well.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -96,6 +106,7 @@ class Screening(BaseModel):
     schema_: Literal["osteoedge.screening/1"] = Field("osteoedge.screening/1", alias="schema")
     notice: str
     synthetic: bool
+    intended_use: IntendedUse
     source: Source
     decision: decision.Decision
     reasons: tuple[str, ...]
@@ -112,7 +123,7 @@ class Screening(BaseModel):
     out_of_distribution: OutOfDistribution
     context: Context
     notes: tuple[str, ...]
-    delegate: DelegateUse
+    delegate: DelegateUse = Field(description="what ran the model, and why the others did not")
     degraded: tuple[str, ...]
     bundle: BundleUse
     software: str
@@ -121,44 +132,101 @@ class Screening(BaseModel):
     mask_probability: Annotated[npt.NDArray[np.float32] | None, Field(exclude=True, repr=False)] = (
         None
     )
+    activation: Annotated[npt.NDArray[np.float32] | None, Field(exclude=True, repr=False)] = None
 
 
 class Screener:
-    """A bundle on a delegate, its golden vectors replayed.
+    """A bundle on a delegate that has reproduced its golden vectors.
+
+    Not thread-safe: one caller at a time. Delegates that run native code of others do so in a child
+    process, which ends with :meth:`close`, or where the screener is used as a context manager.
 
     Parameters
     ----------
     bundle
         From :func:`edge_runtime.bundle.load_bundle`.
     delegate
-        ``auto`` or the name of one.
+        ``auto``, ``cpu``, ``gpu``, ``edgetpu``, ``openvino`` or ``external``.
     threads
         For the CPU.
+    fallback
+        ``allow``: where the delegate asked for is missing or fails, the next one takes over, and
+        every result says so. ``forbid``: it raises.
+    intended_use
+        ``localise``, or ``triage``, which takes boxes, maps and probabilities out of the result.
+    external_delegate, external_options
+        Library and options of the delegate ``external``.
+    limits
+        How long a delegate's child process may take.
 
     Raises
     ------
     DelegateError
-        No delegate runs the bundle, or it does not reproduce the golden vectors.
+        No delegate that may be used runs the bundle and reproduces its golden vectors.
     """
 
-    def __init__(self, bundle: ModelBundle, delegate: str = "auto", threads: int = 1) -> None:
-        chosen, probe, rejected = choose(delegate)
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        delegate: str = "auto",
+        threads: int = 1,
+        *,
+        fallback: Fallback = "allow",
+        intended_use: IntendedUse = "localise",
+        external_delegate: Path | None = None,
+        external_options: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self.bundle = bundle
-        self._model = chosen.load(bundle.model, bundle.manifest.model, threads)
-        self.delegate = DelegateUse(
-            name=chosen.name, version=probe.version, threads=threads, rejected=rejected
+        self.intended_use = intended_use
+        self._engine = Engine(
+            bundle,
+            delegate,
+            threads,
+            fallback=fallback,
+            library=external_delegate,
+            options=external_options,
+            limits=limits,
         )
-        self.degraded: tuple[str, ...] = (probe.degraded,) if probe.degraded else ()
         self._familiar = (
             FamiliarFilms.from_npz(bundle.members[FAMILIAR], bundle.file)
             if FAMILIAR in bundle.members
             else None
         )
-        self._replay_golden_vectors()
+
+    def __enter__(self) -> Screener:
+        """Return this screener."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End its delegate."""
+        self.close()
+
+    def close(self) -> None:
+        """End the delegate and its child process, if it has one."""
+        self._engine.close()
+
+    @property
+    def delegate(self) -> DelegateUse:
+        """What runs the model now, and why the others do not."""
+        return self._engine.use
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What is slower or weaker than it should be, as sentences."""
+        return self._engine.degraded
 
     def infer(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
-        """Run the model on network pixels: uint8 (height, width) in, int8 per head out."""
-        return self._model.run(self.quantize(pixels))
+        """Run the model once, without fallback, to measure and to compare.
+
+        uint8 (height, width) network pixels in, int8 per head out.
+
+        Raises
+        ------
+        DelegateError
+            The delegate failed.
+        """
+        return self._engine.invoke(self.quantize(pixels))
 
     def quantize(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         """Return the model's input tensor, int8 (1, height, width, channels), of network pixels."""
@@ -171,11 +239,21 @@ class Screener:
             channels=tensor.shape[-1],
         )
 
-    def screen(self, radiograph: Radiograph) -> Screening:
+    def screen(self, radiograph: Radiograph, context: PatientContext | None = None) -> Screening:
         """Screen one radiograph.
 
         Every readable film gets probabilities, also one that is `unable`: a person must look at
         it, and the figures are still wanted for evaluation.
+
+        Parameters
+        ----------
+        context
+            What is known of the patient beside the film; it wins over the film's own header.
+
+        Raises
+        ------
+        DelegateError
+            No delegate is left that may run the model.
         """
         manifest = self.bundle.manifest
         spec, calibration = manifest.input_spec, manifest.calibration
@@ -185,13 +263,10 @@ class Screener:
         tensor = self.quantize(pixels)
         preprocessed = time.perf_counter()
         real = self._outputs(tensor)
-        if calibration.mirror:
-            mirrored = self._outputs(np.ascontiguousarray(tensor[:, :, ::-1]))
-            real = decision.average_mirrored(real, mirrored)
         invoked = time.perf_counter()
 
-        context = decision.context_logits(context_words(radiograph), fusion)
-        probabilities = decision.fuse(real, fusion, context)
+        words = context_words(radiograph, context)
+        probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
         findings = check_quality(pixels, placement)
         verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
@@ -220,35 +295,73 @@ class Screener:
             "invoke": (invoked - preprocessed) * 1e3,
             "postprocess": (finished - invoked) * 1e3,
         }
+        told = self.intended_use == "localise"
+        return self._document(
+            decision=verdict,
+            reasons=reasons,
+            source=source_of(radiograph),
+            probabilities=_named(LABELS, probabilities) if told else None,
+            tumour_probability=(
+                round(float(decision.score(probabilities, "tumour")), 6) if told else None
+            ),
+            subtype_probabilities=_named(manifest.subtypes, subtypes) if told else None,
+            region_probabilities=_named(manifest.regions, regions) if told else None,
+            prediction_set=(
+                decision.prediction_set(probabilities, calibration.conformal_quantiles)
+                if told
+                else None
+            ),
+            lesions=_lesions(marked, radiograph.pixel_spacing_mm) if told else (),
+            quality=findings,
+            out_of_distribution=self._familiarity(real),
+            context=_context(words, fusion),
+            notes=radiograph.notes,
+            timings_ms={
+                **{stage: round(ms, 3) for stage, ms in timings.items()},
+                "total": round(sum(timings.values()), 3),
+            },
+            mask=mask if told else None,
+            mask_probability=lesion_probability if told else None,
+            activation=real["cam"] if told else None,
+        )
+
+    def refuse(self, error: RadiographError, source: Source) -> Screening:
+        """Return the result of a film that could not be read: `unable`, and what to do about it.
+
+        Parameters
+        ----------
+        error
+            Of :func:`edge_runtime.read_radiograph`.
+        source
+            What is known of the film, see :func:`source_of`.
+        """
+        return self._document(
+            decision="unable",
+            reasons=(f"{error.what}: {error.remedy[:1].lower()}{error.remedy[1:]}",),
+            source=source,
+            probabilities=None,
+            tumour_probability=None,
+            subtype_probabilities=None,
+            region_probabilities=None,
+            prediction_set=None,
+            lesions=(),
+            quality=(),
+            out_of_distribution=OutOfDistribution(
+                status="not_assessed", reason="the film could not be read"
+            ),
+            context=_context({}, self.bundle.manifest.calibration.fusion),
+            notes=(),
+            timings_ms={},
+        )
+
+    def _document(self, **parts: Any) -> Screening:
+        """Return a result with what is the same for every film of this screener."""
+        manifest = self.bundle.manifest
         return Screening(
             notice=STANDING_SENTENCE,
             synthetic=manifest.purpose == "demo",
-            source=Source(
-                file=radiograph.source,
-                sha256=radiograph.sha256,
-                sop_instance_uid=radiograph.sop_instance_uid,
-                study_instance_uid=radiograph.study_instance_uid,
-            ),
-            decision=verdict,
-            reasons=reasons,
-            probabilities=_named(LABELS, probabilities),
-            tumour_probability=round(float(decision.score(probabilities, "tumour")), 6),
-            subtype_probabilities=_named(manifest.subtypes, subtypes),
-            region_probabilities=_named(manifest.regions, regions),
-            prediction_set=decision.prediction_set(probabilities, calibration.conformal_quantiles),
-            operating_points=calibration.at("image"),
-            lesions=tuple(
-                Lesion(
-                    box=(round(b[0], 1), round(b[1], 1), round(b[2], 1), round(b[3], 1)),
-                    score=round(peak, 4),
-                    area_fraction=round(area, 6),
-                )
-                for b, peak, area in marked
-            ),
-            quality=findings,
-            out_of_distribution=self._familiarity(real),
-            context=_context(radiograph, fusion),
-            notes=radiograph.notes,
+            intended_use=self.intended_use,
+            operating_points=manifest.calibration.at("image"),
             delegate=self.delegate,
             degraded=self.degraded,
             bundle=BundleUse(
@@ -259,12 +372,7 @@ class Screener:
                 data_licence=manifest.provenance.licence,
             ),
             software=f"osteoedge {edge_runtime.__version__}",
-            timings_ms={
-                **{stage: round(ms, 3) for stage, ms in timings.items()},
-                "total": round(sum(timings.values()), 3),
-            },
-            mask=mask,
-            mask_probability=lesion_probability,
+            **parts,
         )
 
     def _familiarity(self, real: Mapping[str, npt.NDArray[np.float32]]) -> OutOfDistribution:
@@ -285,30 +393,58 @@ class Screener:
         )
 
     def _outputs(self, tensor: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Run the model and return what each head's numbers stand for, without the batch axis."""
-        stored = self._model.run(tensor)
-        heads = self.bundle.manifest.model.outputs
-        return {head: spec.dequantize(stored[head])[0] for head, spec in heads.items()}
+        """Run the model and return what each head's numbers stand for, without the batch axis.
 
-    def _replay_golden_vectors(self) -> None:
-        """Refuse a delegate that computes something else than the exporter's reference did."""
-        golden, limits = self.bundle.golden, self.bundle.manifest.golden
-        for number, pixels in enumerate(golden.pixels):
-            for head, output in self.infer(pixels).items():
-                reference = golden.outputs[head][number].astype(np.float32)
-                steps = output[0].astype(np.float32) - reference
-                if head == "embedding":
-                    # Thousands of features, of which only the mean over the film is ever used.
-                    steps = steps.mean(axis=(0, 1))
-                steps = np.abs(steps)
-                if steps.max() > limits.max_steps or steps.mean() > limits.mean_steps:
-                    raise DelegateError(
-                        f"delegate {self.delegate.name} ({self.delegate.version}) does not "
-                        f"reproduce golden vector {number}: head {head} is off by up to "
-                        f"{steps.max()} and on average {steps.mean():.2f} steps",
-                        "Do not serve with it; choose another delegate or another runtime version",
-                        self.bundle.file,
-                    )
+        Where the calibration asks for it, the mean of the film and of its mirror image.
+        """
+        mirror = self.bundle.manifest.calibration.mirror
+        tensors = [tensor, np.ascontiguousarray(tensor[:, :, ::-1])] if mirror else [tensor]
+        model = self.bundle.manifest.model
+        real, *mirrored = (model.dequantize(stored) for stored in self._engine.run(tensors))
+        return decision.average_mirrored(real, mirrored[0]) if mirrored else real
+
+
+def source_of(film: Radiograph | Path) -> Source:
+    """Return which film a radiograph is, or a file that could not be read as one."""
+    if isinstance(film, Radiograph):
+        return Source(
+            file=film.source,
+            sha256=film.sha256,
+            sop_instance_uid=film.sop_instance_uid,
+            study_instance_uid=film.study_instance_uid,
+        )
+    sop, study = identifiers(film)
+    return Source(
+        file=film.name,
+        sha256=hashlib.sha256(film.read_bytes()).hexdigest(),
+        sop_instance_uid=sop,
+        study_instance_uid=study,
+    )
+
+
+def _lesions(
+    marked: list[tuple[tuple[float, float, float, float], float, float]],
+    spacing_mm: tuple[float, float] | None,
+) -> tuple[Lesion, ...]:
+    """Return marked areas: box in source pixels, highest probability, share of the film."""
+
+    def lesion(box: tuple[float, float, float, float], peak: float, area: float) -> Lesion:
+        x0, y0, x1, y1 = (round(side, 1) for side in box)
+        scaled = None
+        if spacing_mm is not None:
+            down, across = spacing_mm
+            scaled = (
+                round(x0 * across, 1), round(y0 * down, 1),
+                round(x1 * across, 1), round(y1 * down, 1),
+            )  # fmt: skip
+        return Lesion(
+            box=(x0, y0, x1, y1),
+            box_mm=scaled,
+            score=round(peak, 4),
+            area_fraction=round(area, 6),
+        )
+
+    return tuple(lesion(*area) for area in marked)
 
 
 def _named(
@@ -319,8 +455,8 @@ def _named(
     return {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
 
 
-def _context(radiograph: Radiograph, fusion: Fusion) -> Context:
-    used = decision.used_context(context_words(radiograph), fusion)
+def _context(words: Mapping[str, str], fusion: Fusion) -> Context:
+    used = decision.used_context(words, fusion)
     return Context(
         used=tuple(used), missing=tuple(name for name in fusion.context if name not in used)
     )

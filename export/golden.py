@@ -18,8 +18,10 @@ from export.calibrate import run_films
 from train.dataset.phantom import generate
 
 VECTORS = 6
-# In output steps. Seen between runtimes on the CPU: up to 6 for cam, 14 for mask.
-MAX_STEPS, MEAN_STEPS = 24.0, 4.0
+# Seen between XNNPACK, the runtime's plain and reference kernels, GPU and OpenVINO, on a network of
+# real films and one of drawings: up to 16 steps in a map, 2.9 on average over one, 0.035 of a
+# probability. None of them rounds as another does, so one tolerance serves all.
+TOLERANCE = {"max_steps": 24.0, "mean_steps": 4.0, "probability": 0.08}
 _SEED = 20_260_101
 
 

@@ -35,7 +35,7 @@ from export.edge_compiler import compile_for_edge_tpu
 from export.elsewhere import ForeignModel, require_order
 from export.float_file import predict_file
 from export.gate import CalibrationFilms, described, pass_gate
-from export.golden import MAX_STEPS, MEAN_STEPS, make_golden
+from export.golden import TOLERANCE, make_golden
 from export.half import half_precision
 from export.sbom import bill_of_materials
 from train.dataset.schema import Dataset
@@ -174,7 +174,7 @@ def _write(
         model=passed.spec,
         calibration=calibration,
         quantization=passed.quantization,
-        golden=GoldenSpec(vectors=len(golden.pixels), max_steps=MAX_STEPS, mean_steps=MEAN_STEPS),
+        golden=GoldenSpec(vectors=len(golden.pixels), **TOLERANCE),
         half=half,
         edge_tpu=compiled.facts,
         provenance=_provenance(run, None if foreign is None else foreign.sha256),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import numpy as np
@@ -17,6 +18,7 @@ Action = Literal["urgent_review", "routine_review"]
 ScoreName = Literal["tumour", "malignant"]
 Level = Literal["image", "study"]
 Variant = Literal["qat-int8", "ptq-int8"]
+IntendedUse = Literal["triage", "localise"]
 Head = Literal["cam", "mask", "subtype", "region", "embedding"]
 
 
@@ -65,6 +67,12 @@ class ModelSpec(_Part):
         description="cam: class-activation map; where they were trained, mask: lesion logits; "
         "subtype and region: activation maps; embedding: the features under cam"
     )
+
+    def dequantize(
+        self, stored: Mapping[str, npt.NDArray[np.int8]]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what each head's numbers stand for: int8 (1, ...) in, float32 (...) out."""
+        return {head: spec.dequantize(stored[head])[0] for head, spec in self.outputs.items()}
 
     @model_validator(mode="after")
     def _what_a_screening_needs(self) -> Self:
@@ -156,11 +164,12 @@ class Calibration(_Part):
 
 
 class GoldenSpec(_Part):
-    """How closely the golden vectors must be reproduced, in steps of each output tensor."""
+    """How closely every delegate must reproduce the golden vectors' reference outputs."""
 
     vectors: int
-    max_steps: float = Field(description="largest difference allowed anywhere")
-    mean_steps: float = Field(description="largest mean difference allowed in one head")
+    max_steps: float = Field(gt=0, description="largest difference anywhere, steps of the output")
+    mean_steps: float = Field(gt=0, description="largest mean difference of a head, steps")
+    probability: float = Field(gt=0, le=1, description="largest difference of a class probability")
 
 
 class HeadParity(_Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,15 +35,45 @@ class Probe:
 class LoadedModel(Protocol):
     """A model on a delegate."""
 
+    degraded: str
+    """What is slower or weaker than it should be, as one sentence; empty where nothing is."""
+
     def run(self, tensor: npt.NDArray[np.int8]) -> Outputs:
-        """Run one film: int8 (1, height, width, 1) in, each head's int8 tensor out."""
+        """Run one film: int8 (1, height, width, channels) in, each head's int8 tensor out.
+
+        Raises
+        ------
+        DelegateError
+            It could not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the model holds; it cannot run any more."""
         ...
 
 
 class Delegate(Protocol):
     """A plug-in: one file of this folder."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What ``--delegate`` calls it."""
+        ...
+
+    @property
+    def member(self) -> str:
+        """Which member of a bundle it runs."""
+        ...
+
+    @property
+    def isolated(self) -> bool:
+        """Whether it runs native code of others, which may crash or hang: in a child process."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Return what its child process needs in its environment."""
+        ...
 
     def probe(self) -> Probe:
         """Say, without loading a model, whether this delegate can be used."""

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.bundle import LABELS
 from edge_runtime.decision import Decision, to_film
 from edge_runtime.preprocess import InputSpec, place
 from edge_runtime.radiograph import Radiograph
@@ -39,7 +40,42 @@ def overlay_png(radiograph: Radiograph, screening: Screening, spec: InputSpec) -
         _write(picture, f"{lesion.score:.2f}", (x0, max(y0 - 6, 14)), 0.5, _ORANGE)
     lines = _words(screening)
     framed = np.vstack([_band(picture.shape[1], lines), picture])
-    encoded, png = cv2.imencode(".png", framed)
+    return _png(framed)
+
+
+def mask_png(radiograph: Radiograph, mask: Picture, spec: InputSpec) -> bytes:
+    """Return the marked area as a PNG of the film's size: 255 inside, 0 elsewhere."""
+    rows, columns = radiograph.display.shape
+    return _png(to_film(mask * np.uint8(255), place((rows, columns), spec), spec))
+
+
+def activation_png(radiograph: Radiograph, screening: Screening, spec: InputSpec) -> bytes:
+    """Return the film under a class-activation map: where it speaks for a tumour, it is lit.
+
+    The map is that of the likelier tumour class against `no_tumour`, from 0 (no more than for none)
+    to its highest place. It says what the score rests on, not where a lesion ends.
+    """
+    if screening.activation is None or screening.probabilities is None:
+        raise ValueError("a screening without class-activation map")
+    picture, _ = _film(radiograph)
+    likelier = max(LABELS[1:], key=screening.probabilities.__getitem__)
+    evidence = screening.activation[:, :, LABELS.index(likelier)] - screening.activation[:, :, 0]
+    strength = np.clip(evidence, 0.0, None)
+    strength = strength / max(float(strength.max()), 1e-6)
+    film_shape = (radiograph.display.shape[0], radiograph.display.shape[1])
+    share = to_film((strength * 255).astype(np.uint8), place(film_shape, spec), spec)
+    size = (picture.shape[1], picture.shape[0])
+    lit = 0.6 / 255 * cv2.resize(share, size).astype(np.float32)[..., np.newaxis]
+    mixed = picture * (1.0 - lit) + np.array(_ORANGE, np.float32) * lit
+    words = f"What the score for {likelier} rests on. {screening.notice}."
+    lines = [(words, 0.5, _WHITE)]
+    if screening.synthetic:
+        lines.append(("SYNTHETIC: the model learned from drawings, not patients", 0.5, _ORANGE))
+    return _png(np.vstack([_band(picture.shape[1], lines), mixed.astype(np.uint8)]))
+
+
+def _png(picture: Picture) -> bytes:
+    encoded, png = cv2.imencode(".png", picture)
     if not encoded:
         raise RuntimeError("OpenCV could not encode a PNG")
     return png.tobytes()

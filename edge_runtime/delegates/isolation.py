@@ -1,0 +1,184 @@
+"""Native delegates in a child process: what crashes or hangs there takes no radiograph with it.
+
+Parent and child talk over a socket pair, one message at a time; the first byte says what it is.
+While the child runs a film, it also sends a sign of life every so often, so that a process that was
+stopped is found before the film's time is up. Native code that holds Python's lock sends none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.bundle import ModelSpec
+from edge_runtime.delegates.base import Delegate, Outputs
+from edge_runtime.errors import DelegateError
+
+READY, FAILED, RESULT, ALIVE = b"R", b"F", b"O", b"A"
+HEARTBEAT_S = 0.5
+# Of what native code wrote before it ended: enough for its last words.
+_LAST_WORDS = 4096
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a child process may take, in seconds.
+
+    Attributes
+    ----------
+    load
+        To start, load the delegate and prepare the model: GPUs compile shaders then.
+    run
+        For one film.
+    silence
+        Without a sign of life while it runs.
+    """
+
+    load: float = 120.0
+    run: float = 20.0
+    silence: float = 10.0
+
+
+class IsolatedModel:
+    """A model on a delegate that runs in a child process.
+
+    Raises
+    ------
+    DelegateError
+        The child refused, crashed, or took longer than it may.
+    """
+
+    def __init__(
+        self, delegate: Delegate, model: bytes, spec: ModelSpec, threads: int, limits: Limits
+    ) -> None:
+        self._spec = spec
+        self._limits = limits
+        # Open for as long as the child lives.
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        mine, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "edge_runtime.delegates.child", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # Native libraries log here, and a result on stdout must stay readable.
+                stdout=self._said,
+                stderr=self._said,
+                env={**os.environ, **delegate.environment(), "PYTHONPATH": _import_path()},
+            )
+        self._connection = Connection(mine.detach())
+        library = getattr(delegate, "library", None)
+        request = {
+            "delegate": delegate.name,
+            "library": str(library) if library else None,
+            "options": dict(getattr(delegate, "options", {})),
+            "threads": threads,
+            "spec": spec.model_dump(mode="json"),
+        }
+        try:
+            self._send(json.dumps(request).encode())
+            self._send(model)
+            self.degraded = self._receive(
+                READY, limits.load, limits.load, "while it was loaded"
+            ).decode()
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, tensor: npt.NDArray[np.int8]) -> Outputs:
+        """Run one film: int8 (1, height, width, channels) in, each head's int8 tensor out.
+
+        Raises
+        ------
+        DelegateError
+            It failed, crashed or hung. The child is gone then.
+        """
+        try:
+            self._send(tensor.tobytes())
+            answer = self._receive(RESULT, self._limits.run, self._limits.silence, "while it ran")
+        except DelegateError:
+            self.close()
+            raise
+        outputs: Outputs = {}
+        start = 0
+        for head, spec in self._spec.outputs.items():
+            size = int(np.prod(spec.shape))
+            outputs[head] = np.frombuffer(answer, np.int8, size, start).reshape(spec.shape)
+            start += size
+        return outputs
+
+    def close(self) -> None:
+        """End the child."""
+        self._connection.close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self._said.close()
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self._connection.send_bytes(message)
+        except OSError:
+            raise self._ended("before it was asked") from None
+
+    def _receive(self, expected: bytes, limit: float, silence: float, when: str) -> bytes:
+        deadline = time.monotonic() + limit
+        while True:
+            patience = min(deadline - time.monotonic(), silence)
+            try:
+                if not self._connection.poll(max(patience, 0.0)):
+                    slow = time.monotonic() >= deadline
+                    what = (
+                        f"took more than {limit:g} s"
+                        if slow
+                        else (f"gave no sign of life for {silence:g} s")
+                    )
+                    raise DelegateError(
+                        f"the delegate {what} {when}, and was stopped",
+                        "Look at the device, or choose another delegate",
+                    )
+                message = self._connection.recv_bytes()
+            except (EOFError, ConnectionError):
+                raise self._ended(when) from None
+            kind, content = message[:1], message[1:]
+            if kind == expected:
+                return content
+            if kind == FAILED:
+                failure = json.loads(content)
+                raise DelegateError(failure["what"], failure["remedy"])
+            if time.monotonic() >= deadline:
+                raise DelegateError(
+                    f"the delegate took more than {limit:g} s {when}, and was stopped",
+                    "Look at the device, or choose another delegate",
+                )
+
+    def _ended(self, when: str) -> DelegateError:
+        """Say how the child ended, and its last words."""
+        code = self._process.wait()
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self._said.seek(max(self._said.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
+        lines = self._said.read().decode(errors="replace").split("\n")
+        words = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return DelegateError(
+            f"the delegate's process ended {when} ({how}{': ' + words[:200] if words else ''})",
+            "Look at the device and its driver, or choose another delegate",
+        )
+
+
+def _import_path() -> str:
+    """Return a PYTHONPATH by which the child finds this very package."""
+    here = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
