@@ -15,9 +15,11 @@ from rich.table import Table
 
 from edge_runtime.bundle import ModelBundle
 from edge_runtime.delegates import RANKING, find_delegate
+from edge_runtime.delegates.isolation import Limits
 from edge_runtime.dicom_codecs import register_codecs
-from edge_runtime.engine import Engine
+from edge_runtime.engine import open_delegate
 from edge_runtime.errors import DelegateError
+from edge_runtime.proof import Proof
 
 _PACKAGES = ("osteoedge", "ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless",
              "pydicom")  # fmt: skip
@@ -100,18 +102,20 @@ def _examine_delegate(
     options: Mapping[str, str] | None,
 ) -> DelegateFindings:
     name, ranked_so = RANKING[rank]
-    probe = find_delegate(name, library, options).probe()
+    delegate = find_delegate(name, library, options)
+    probe = delegate.probe()
     degraded: tuple[str, ...] = (probe.degraded,) if probe.degraded else ()
     golden: Literal["reproduced", "failed", "not_asked"] = "not_asked"
     why = ""
     if probe.available and bundle is not None:
         try:
-            engine = Engine(bundle, name, fallback="forbid", library=library, options=options)
+            model = open_delegate(bundle, Proof(bundle), delegate, 1, Limits())
         except DelegateError as error:
             golden, why = "failed", error.what
         else:
-            golden, degraded = "reproduced", engine.degraded
-            engine.close()
+            golden = "reproduced"
+            degraded += (model.degraded,) if model.degraded else ()
+            model.close()
     return DelegateFindings(
         name=name,
         rank=rank + 1,

@@ -18,12 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from edge_runtime import decision
 from edge_runtime.bundle import ModelBundle
 from edge_runtime.delegates import Delegate, LoadedModel, Outputs, Probe, ranked
 from edge_runtime.delegates.isolation import IsolatedModel, Limits
 from edge_runtime.errors import DelegateError
-from edge_runtime.preprocess import quantize_input
+from edge_runtime.proof import Proof
 
 Fallback = Literal["allow", "forbid"]
 
@@ -79,8 +78,8 @@ class Engine:
         self._asked_for = delegate
         self._fallback = fallback
         self._limits = limits or Limits()
-        self._golden = [self._quantize(pixels) for pixels in bundle.golden.pixels]
-        self._turn = 0
+        self._proof = Proof(bundle)
+        self._films = 0
         self._candidates = deque(ranked(delegate, library, options))
         if delegate != "auto" and fallback == "forbid":
             self._candidates = deque([self._candidates[0]])
@@ -125,8 +124,8 @@ class Engine:
             try:
                 outputs = [self._model.run(tensor) for tensor in tensors]
                 if self._delegate.isolated:
-                    self._turn = (self._turn + 1) % len(self._golden)
-                    self._prove(self._delegate, self._model, [self._turn])
+                    self._films += 1
+                    self._proof.check(self._delegate.name, self._model, only=self._films)
                 return outputs
             except DelegateError as error:
                 self._recover(error)
@@ -144,13 +143,6 @@ class Engine:
     def close(self) -> None:
         """End the delegate; a child process does not outlive this."""
         self._model.close()
-
-    def _quantize(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
-        manifest = self._bundle.manifest
-        tensor = manifest.model.input
-        return quantize_input(
-            pixels, manifest.input_spec, tensor.scale, tensor.zero_point, tensor.shape[-1]
-        )
 
     def _recover(self, error: DelegateError) -> None:
         """Start the delegate again, or take the next one; raise where neither may be."""
@@ -214,61 +206,34 @@ class Engine:
             self._candidates.clear()
 
     def _open(self, delegate: Delegate) -> LoadedModel:
-        """Load the model on a delegate and replay all golden vectors.
+        return open_delegate(self._bundle, self._proof, delegate, self._threads, self._limits)
 
-        Raises
-        ------
-        DelegateError
-            It has no model, refuses it, or computes something else.
-        """
-        model = self._bundle.members.get(delegate.member)
-        if model is None:
-            raise DelegateError(
-                f"the bundle holds no {delegate.member}",
-                "Export it where its compiler is installed, or choose another delegate",
-            )
-        spec = self._bundle.manifest.model
-        loaded: LoadedModel
-        if delegate.isolated:
-            loaded = IsolatedModel(delegate, model, spec, self._threads, self._limits)
-        else:
-            loaded = delegate.load(model, spec, self._threads)
-        try:
-            self._prove(delegate, loaded, range(len(self._golden)))
-        except DelegateError:
-            loaded.close()
-            raise
-        return loaded
 
-    def _prove(self, delegate: Delegate, model: LoadedModel, which: Sequence[int]) -> None:
-        """Raise DelegateError where golden vectors are answered differently than at export."""
-        limits = self._bundle.manifest.golden
-        for number in which:
-            answer = model.run(self._golden[number])
-            reference = {
-                head: outputs[number : number + 1]
-                for head, outputs in self._bundle.golden.outputs.items()
-            }
-            for head, output in answer.items():
-                steps = np.abs(output.astype(np.float32) - reference[head].astype(np.float32))
-                # Of the embedding's thousands of features only the mean over a film is ever used,
-                # in a sum over all of them: one that is far off says nothing.
-                far = head != "embedding" and steps.max() > limits.max_steps
-                if far or steps.mean() > limits.mean_steps:
-                    raise DelegateError(
-                        f"{delegate.name} does not reproduce golden vector {number}: head {head} "
-                        f"is off by up to {steps.max():g} and on average {steps.mean():.2f} steps",
-                        "Do not serve with it; choose another delegate or another version of it",
-                    )
-            moved = float(np.abs(self._answer(answer) - self._answer(reference)).max())
-            if moved > limits.probability:
-                raise DelegateError(
-                    f"{delegate.name} does not reproduce golden vector {number}: a probability "
-                    f"is off by {moved:.3f}",
-                    "Do not serve with it; choose another delegate or another version of it",
-                )
+def open_delegate(
+    bundle: ModelBundle, proof: Proof, delegate: Delegate, threads: int, limits: Limits
+) -> LoadedModel:
+    """Load a bundle's model on a delegate and replay all golden vectors.
 
-    def _answer(self, stored: Mapping[str, npt.NDArray[np.int8]]) -> npt.NDArray[np.float64]:
-        """Return the class probabilities that a film's outputs stand for, without context."""
-        manifest = self._bundle.manifest
-        return decision.fuse(manifest.model.dequantize(stored), manifest.calibration.fusion)
+    Raises
+    ------
+    DelegateError
+        The bundle has no model for it, or it refuses the model, or computes something else.
+    """
+    model = bundle.members.get(delegate.member)
+    if model is None:
+        raise DelegateError(
+            f"the bundle holds no {delegate.member}",
+            "Export it where its compiler is installed, or choose another delegate",
+        )
+    spec = bundle.manifest.model
+    loaded: LoadedModel
+    if delegate.isolated:
+        loaded = IsolatedModel(delegate, model, spec, threads, limits)
+    else:
+        loaded = delegate.load(model, spec, threads)
+    try:
+        proof.check(delegate.name, loaded)
+    except DelegateError:
+        loaded.close()
+        raise
+    return loaded

@@ -106,6 +106,10 @@ class IsolatedModel:
         DelegateError
             It failed, crashed or hung. The child is gone then.
         """
+        if self._connection.closed:
+            raise DelegateError(
+                "the delegate's process has ended", "Look at its earlier failure, or restart"
+            )
         try:
             self._send(tensor.tobytes())
             answer = self._receive(RESULT, self._limits.run, self._limits.silence, "while it ran")

@@ -6,6 +6,7 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from edge_runtime.bundle import (
+    GOLDEN,
     MANIFEST,
     MEMBERS,
     OPTIONAL_MEMBERS,
@@ -21,8 +23,6 @@ from edge_runtime.bundle import (
     load_bundle,
     write_bundle,
 )
-from edge_runtime.delegates.base import Outputs, Probe
-from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.errors import BundleError, DelegateError
 from edge_runtime.screener import Screener
 from tests.conftest import ROOT
@@ -220,41 +220,22 @@ def test_nobody_says_evaluated_without_evidence(
         Manifest.model_validate({**document, "purpose": purpose, "fitness": fitness})
 
 
-def test_a_delegate_that_computes_something_else_is_refused(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+def test_golden_vectors_that_do_not_reproduce_are_refused(
+    tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle = load_bundle(tiny_bundle)
-
-    class Wrong:
-        """A delegate whose cam is off by forty steps."""
-
-        name = "wrong"
-
-        def __init__(self, off: int) -> None:
-            self.off = off
-
-        def probe(self) -> Probe:
-            return Probe(available=True, version="0")
-
-        def load(self, *arguments: object) -> Wrong:
-            self.real = CpuDelegate().load(*arguments)  # type: ignore[arg-type]
-            return self
-
-        def run(self, tensor: np.ndarray) -> Outputs:
-            outputs = self.real.run(tensor)
-            shifted = np.clip(outputs["cam"].astype(int) + self.off, -128, 127)
-            return {**outputs, "cam": shifted.astype(np.int8)}
-
-    monkeypatch.setattr("edge_runtime.delegates.DELEGATES", (Wrong(0),))
-    assert Screener(bundle).bundle is bundle
-    monkeypatch.setattr("edge_runtime.delegates.DELEGATES", (Wrong(40),))
+    sound = load_bundle(tiny_bundle)
+    assert Screener(sound).bundle is sound
+    shifted = np.clip(sound.golden.outputs["cam"].astype(int) + 40, -128, 127).astype(np.int8)
+    golden = replace(sound.golden, outputs={**sound.golden.outputs, "cam": shifted})
+    path = tmp_path / "shifted.osteo"
+    write_bundle(path, sound.manifest, {**sound.content, GOLDEN: golden.to_npz()})
     with pytest.raises(DelegateError, match=r"does not reproduce golden vector 0: head cam"):
-        Screener(bundle)
+        Screener(load_bundle(path), "cpu", fallback="forbid")
 
 
-def test_no_delegate(tiny_bundle: Path) -> None:
-    with pytest.raises(DelegateError, match="no delegate is called 'edgetpu'"):
-        Screener(load_bundle(tiny_bundle), delegate="edgetpu")
+def test_no_delegate_of_that_name(tiny_bundle: Path) -> None:
+    with pytest.raises(DelegateError, match="no delegate is called 'tpu'"):
+        Screener(load_bundle(tiny_bundle), delegate="tpu")
 
 
 def test_golden_vectors_survive_the_file() -> None:

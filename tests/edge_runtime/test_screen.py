@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from edge_runtime.bundle import load_bundle
+from edge_runtime.context import PatientContext
 from edge_runtime.preprocess import to_network_pixels
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import STANDING_SENTENCE, Screener
-from tests.conftest import Trained, osteoedge
+from tests.conftest import Trained, must, osteoedge
 from tests.edge_runtime.films import film, save
 
 VERDICTS = ("normal", "clear", "no finding")
@@ -136,7 +139,18 @@ def test_the_rest_of_a_batch_is_done(films: Path, trained: Trained, tmp_path: Pa
         assert any(f"{name}: " in line for line in lines), name
     assert "Traceback" not in result.stderr
     assert "Secret" not in result.stderr + result.stdout
-    assert len(list((tmp_path / "out").glob("*.json"))) == 5
+    documents = {p.stem: json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.json")}
+    unable = {stem for stem, d in documents.items() if d["probabilities"] is None}
+    assert unable == {"cut", "ct", "frames", "rgb"}, "images that a person must look at"
+    assert len(documents) == 5 + len(unable)
+    for stem in unable:
+        assert documents[stem]["decision"] == "unable"
+        assert documents[stem]["notice"] == STANDING_SENTENCE
+        assert not (tmp_path / "out" / f"{stem}.png").exists()
+    assert documents["ct"]["reasons"] == [
+        "modality CT, not a radiograph: send plain films only (CR, DX, RG)"
+    ]
+    assert documents["ct"]["source"]["sop_instance_uid"], "what the result must be matched by"
 
 
 def test_films_of_one_name_do_not_overwrite_each_other(
@@ -204,3 +218,83 @@ def test_real_films_are_screened(local_data: Path, trained: Trained, tmp_path: P
                        "RLE_RG2_RLE")
     }  # fmt: skip
     assert len({tuple(p.values()) for p in hips.values()}) == 1
+
+
+def test_triage_tells_the_decision_and_nothing_of_how_sure(
+    films: Path, trained: Trained, tmp_path: Path
+) -> None:
+    result = must(
+        osteoedge("screen", films, "--bundle", trained.bundle, "--out", tmp_path,
+                  "--write", "json,png,mask,cam", "--intended-use", "triage")
+    )  # fmt: skip
+    assert "0." not in result.stdout, "no probability in the table either"
+    documents = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert len(documents) == 5
+    for document in documents:
+        assert document["intended_use"] == "triage"
+        assert document["lesions"] == []
+        for key in ("probabilities", "tumour_probability", "subtype_probabilities",
+                    "region_probabilities", "prediction_set"):  # fmt: skip
+            assert document[key] is None
+    assert not list(tmp_path.glob("*.mask.png")) and not list(tmp_path.glob("*.cam.png"))
+    with Screener(load_bundle(trained.bundle)) as localising:
+        told = {
+            path.stem: localising.screen(read_radiograph(path)).decision for path in films.iterdir()
+        }
+    assert {Path(d["source"]["file"]).stem: d["decision"] for d in documents} == told
+
+
+def test_boxes_in_millimetres_and_pictures_of_mask_and_map(
+    trained: Trained, tmp_path: Path
+) -> None:
+    files = sorted((trained.dataset / "images").iterdir())[:40]
+    must(
+        osteoedge("screen", *files, "--bundle", trained.bundle, "--out", tmp_path,
+                  "--write", "json,mask,cam")
+    )  # fmt: skip
+    marked = 0
+    for file in files:
+        radiograph = read_radiograph(file)
+        assert radiograph.pixel_spacing_mm is not None
+        down, across = radiograph.pixel_spacing_mm
+        document = json.loads((tmp_path / f"{file.stem}.json").read_text())
+        for lesion in document["lesions"]:
+            marked += 1
+            x0, y0, x1, y1 = lesion["box"]
+            scaled = (x0 * across, y0 * down, x1 * across, y1 * down)
+            assert lesion["box_mm"] == pytest.approx(scaled, abs=0.1)
+        mask = cv2.imread(str(tmp_path / f"{file.stem}.mask.png"), cv2.IMREAD_UNCHANGED)
+        assert mask.shape == radiograph.display.shape
+        assert set(np.unique(mask)) <= {0, 255}
+        assert (mask > 0).any() == bool(document["lesions"])
+        assert cv2.imread(str(tmp_path / f"{file.stem}.cam.png")) is not None
+    assert marked
+
+
+def test_what_is_known_beside_the_film_wins_over_its_header(trained: Trained) -> None:
+    radiograph = read_radiograph(sorted((trained.dataset / "images").iterdir())[0])
+    with Screener(load_bundle(trained.bundle)) as screener:
+        assert screener.screen(radiograph, PatientContext()) is not None
+        plain = screener.screen(radiograph).context
+        told = screener.screen(radiograph, PatientContext(age_years=15, sex="F", body_part="KNEE"))
+    takes = set(plain.used) | set(plain.missing)
+    assert set(told.context.used) == takes & {"age", "sex", "region"}
+
+
+@pytest.mark.data
+def test_no_output_of_fractures_and_implants_sounds_like_an_all_clear(
+    local_data: Path, trained: Trained, tmp_path: Path
+) -> None:
+    """A film without a tumour is not a film without a finding."""
+    table = pd.read_csv(local_data / "fracatlas" / "fracatlas.csv")
+    chosen = table[(table["fractured"] == 1) | (table["hardware"] == 1)]
+    images = local_data / "fracatlas" / "images"
+    films = [images / f"{name}.jpg" for name in chosen["image_id"]]
+    out = tmp_path / "out"
+    result = osteoedge(
+        "screen", *films, "--bundle", trained.bundle, "--out", out, "--write", "json"
+    )
+    said = result.stdout + "".join(path.read_text() for path in out.glob("*.json"))
+    assert len(list(out.glob("*.json"))) == len(films)
+    text = said.lower().replace(STANDING_SENTENCE.lower(), "")
+    assert not [word for word in VERDICTS if re.search(rf"\b{word}\b", text)]
