@@ -17,6 +17,7 @@ from edge_runtime import decision
 from edge_runtime.bundle import (
     FAMILIAR,
     LABELS,
+    LIMB_GATE,
     Fusion,
     IntendedUse,
     ModelBundle,
@@ -29,6 +30,7 @@ from edge_runtime.delegates.isolation import Limits
 from edge_runtime.engine import DelegateUse, Engine, Fallback
 from edge_runtime.errors import RadiographError
 from edge_runtime.familiarity import FamiliarFilms, film_features
+from edge_runtime.limb_gate import LimbGate
 from edge_runtime.preprocess import quantize_input, to_network_pixels
 from edge_runtime.quality import QualityFinding, check_quality
 from edge_runtime.radiograph import Radiograph, identifiers
@@ -193,6 +195,11 @@ class Screener:
             if FAMILIAR in bundle.members
             else None
         )
+        self._limb_gate = (
+            LimbGate.from_npz(bundle.members[LIMB_GATE], bundle.file)
+            if LIMB_GATE in bundle.members
+            else None
+        )
 
     def __enter__(self) -> Screener:
         """Return this screener."""
@@ -267,7 +274,7 @@ class Screener:
 
         words = context_words(radiograph, context)
         probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
-        findings = check_quality(pixels, placement)
+        findings = (*check_quality(pixels, placement), *self._limb_findings(real))
         verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
@@ -390,6 +397,23 @@ class Screener:
             else "as near to the training films as most films of their hospitals",
             distance=round(distance, 4),
             threshold=limits.threshold,
+        )
+
+    def _limb_findings(
+        self, real: Mapping[str, npt.NDArray[np.float32]]
+    ) -> tuple[QualityFinding, ...]:
+        """Refuse what shows no limb, where the bundle can tell."""
+        limits = self.bundle.manifest.calibration.limb
+        if self._limb_gate is None or limits is None:
+            return ()
+        if self._limb_gate.score(film_features(real["embedding"])) <= limits.threshold:
+            return ()
+        return (
+            QualityFinding(
+                finding="the film does not look like a limb",
+                action="check that the right film was sent; this check reads limbs only",
+                refuses=True,
+            ),
         )
 
     def _outputs(self, tensor: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[np.float32]]:

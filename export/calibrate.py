@@ -63,7 +63,8 @@ def run_films(
 def shown_outputs(
     model: LoadedModel,
     spec: ModelSpec,
-    films: FilmSet,
+    input_spec: InputSpec,
+    pixels: npt.NDArray[np.uint8],
     *,
     mirror: bool,
     plain: DeviceOutputs | None = None,
@@ -72,14 +73,15 @@ def shown_outputs(
 
     Parameters
     ----------
+    pixels
+        (n, height, width), the network's.
     plain
         Of :func:`run_films` on the same films, where they are at hand.
     """
-    pixels = films.cache.pixels[films.rows]
-    found = (plain or run_films(model, spec, films.spec, pixels)).real()
+    found = (plain or run_films(model, spec, input_spec, pixels)).real()
     if not mirror:
         return found
-    mirrored = run_films(model, spec, films.spec, pixels[:, :, ::-1])
+    mirrored = run_films(model, spec, input_spec, pixels[:, :, ::-1])
     return decision.average_mirrored(found, mirrored.real())
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 if TYPE_CHECKING:
-    from export.pack import ExportResult
+    from export.elsewhere import ForeignModel
+    from train.run import Run
 
 
 def export(
@@ -37,6 +38,13 @@ def export(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Add the float network in half precision, for GPUs.")
     ] = False,
+    not_limbs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Films that show no limb (chests, skulls, spines): the device refuses their like.",
+        ),
+    ] = None,
     sign: Annotated[
         Path | None, typer.Option(help="Private key of 'osteoedge bundle keygen'.")
     ] = None,
@@ -79,7 +87,7 @@ def export(
     from edge_runtime.bundle import Variant, sign_bundle
     from edge_runtime.errors import ConfigError
     from export.bounds import MALIGNANT_PATIENTS
-    from export.pack import export_run
+    from export.pack import export_foreign, export_run
     from train.config import with_export
     from train.run import load_run
 
@@ -98,11 +106,15 @@ def export(
             status.update(f"export: {step}")
 
         if given:
-            result = _export_foreign(source, out, given, recipe, overrides or [], say, fp16=fp16)
+            run, foreign_model = _open_foreign(source, out, given, recipe, overrides or [], say)
+            result = export_foreign(foreign_model, run, out, say, fp16=fp16, not_limbs=not_limbs)
         else:
             loaded = load_run(source)
             run = replace(loaded, recipe=with_export(loaded.recipe, overrides or []))
-            result = export_run(run, out, say, cast(Variant, variant), folds=cross_fit, fp16=fp16)
+            chosen = cast(Variant, variant)
+            result = export_run(
+                run, out, say, chosen, folds=cross_fit, fp16=fp16, not_limbs=not_limbs
+            )
     signature = None if sign is None else sign_bundle(out, sign)
     manifest = result.manifest
     calibration = manifest.calibration
@@ -148,6 +160,9 @@ def export(
             f"specificity {point.specificity.value:.2f} "
             f"({point.specificity.low:.2f}-{point.specificity.high:.2f})",
         )
+    if limits := calibration.limb:
+        told = f"{limits.others_refused:.0%} of {limits.others} refused, each left out of the fit"
+        table.add_row("films of no limb", f"{told}; AUROC {limits.auroc:.3f}")
     table.add_row("data licence", manifest.provenance.licence)
     table.add_row("signed by", "nobody" if signature is None else signature.key_id)
     Console().print(table)
@@ -155,20 +170,17 @@ def export(
     typer.echo(f"      osteoedge evaluate {out} DATASET --out report")
 
 
-def _export_foreign(
+def _open_foreign(
     dataset: Path,
     out: Path,
     given: dict[str, Path],
     recipe: Path | None,
     overrides: list[str],
     say: Callable[[str], None],
-    *,
-    fp16: bool,
-) -> ExportResult:
+) -> tuple[Run, ForeignModel]:
     from rich.progress import Progress
 
     from export.elsewhere import Format, open_model
-    from export.pack import export_foreign
     from train.config import load_recipe
     from train.dataset.schema import load_dataset
     from train.fit import open_run
@@ -181,7 +193,7 @@ def _export_foreign(
     settings = load_recipe(recipe or Path("elsewhere"), [*overrides, *sides])
     say("split the films")
     run = open_run(load_dataset(dataset), out.with_suffix(".run"), settings, Progress(disable=True))
-    return export_foreign(foreign, run, out, say, fp16=fp16)
+    return run, foreign
 
 
 def compat(

@@ -91,7 +91,8 @@ def _score(fold: Run, variant: Variant) -> Scored:
     model = CpuDelegate().load(conversion.model, spec, threads=2)
 
     def real(films: FilmSet) -> Real:
-        return shown_outputs(model, spec, films, mirror=fold.recipe.export.mirror)
+        pixels = films.cache.pixels[films.rows]
+        return shown_outputs(model, spec, films.spec, pixels, mirror=fold.recipe.export.mirror)
 
     own, left_out = (
         film_set(fold, dataset, cache, part).labelled() for part in ("calibration", "test")

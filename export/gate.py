@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,9 @@ import pandas as pd
 from edge_runtime.bundle import Calibration, ModelSpec, OperatingPoint, Quantization, Variant
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.delegates.cpu import CpuDelegate
-from edge_runtime.errors import GateError
+from edge_runtime.errors import ConfigError, GateError
 from edge_runtime.familiarity import FamiliarFilms, film_features
+from edge_runtime.limb_gate import LimbGate
 from edge_runtime.preprocess import InputSpec
 from export.answers import answers
 from export.calibrate import calibrate, require_levels, run_films, shown_outputs
@@ -22,6 +25,7 @@ from export.convert import describe
 from export.familiar import FILMS as FAMILIAR_FILMS
 from export.familiar import fit_familiarity, summarise
 from export.layers import layer_losses
+from export.limb_gate import fit_limb_gate, read_others
 from export.metadata import with_metadata
 from export.parity import COMPARED, differences, head_parity, losses
 from train.dataset.pipeline import FilmSet
@@ -42,25 +46,35 @@ _REMEDIES: dict[Variant, str] = {
 
 @dataclass(frozen=True)
 class CalibrationFilms:
-    """A run's dataset, and of its calibration part the films with a label, with their rows."""
+    """A run's dataset, and of its calibration part the films with a label, with their rows.
+
+    Attributes
+    ----------
+    others
+        Network pixels (n, height, width) of films that show no limb, or None.
+    """
 
     run: Run
     dataset: Dataset
     films: FilmSet
     rows: pd.DataFrame
+    others: npt.NDArray[np.uint8] | None
 
     @classmethod
-    def of(cls, run: Run) -> CalibrationFilms:
-        """Open them.
+    def of(cls, run: Run, not_limbs: Path | None = None) -> CalibrationFilms:
+        """Open them, and the folder of films that show no limb.
 
         Raises
         ------
         RunError
             The dataset is gone, or was changed.
+        DatasetError
+            The folder holds too few films.
         """
+        others = None if not_limbs is None else read_others(not_limbs, run.recipe.input)
         dataset = run.dataset()
         films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
-        return cls(run, dataset, films, dataset.films.iloc[films.rows])
+        return cls(run, dataset, films, dataset.films.iloc[films.rows], others)
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,7 @@ class Passed:
     float_calibration: Calibration
     quantization: Quantization
     familiar: FamiliarFilms | None
+    limb_gate: LimbGate | None
     levels: dict[str, int]
 
 
@@ -115,7 +130,8 @@ def pass_gate(
     loaded = CpuDelegate().load(model, spec, threads=2)
     outputs = run_films(loaded, spec, films.spec, films.cache.pixels[films.rows])
     levels = require_levels(outputs, config.min_levels)
-    shown = shown_outputs(loaded, spec, films, mirror=config.mirror, plain=outputs)
+    pixels = films.cache.pixels[films.rows]
+    shown = shown_outputs(loaded, spec, films.spec, pixels, mirror=config.mirror, plain=outputs)
 
     say("compare with float")
     twin = list(networks)[-1]
@@ -141,12 +157,28 @@ def pass_gate(
             str(run.folder),
         )
 
-    calibration, familiar = fitted["int8"], None
+    calibration, familiar, limb_gate = fitted["int8"], None, None
     if "embedding" in spec.outputs:
         say("summarise familiar films")
-        familiar = _familiar_films(loaded, spec, given)
-        limits = fit_familiarity(familiar, film_features(shown["embedding"]), rows["centre"])
-        calibration = calibration.model_copy(update={"familiarity": limits})
+        known, held_out = _training_features(loaded, spec, given), film_features(shown["embedding"])
+        familiar = summarise(known)
+        found: dict[str, Any] = {"familiarity": fit_familiarity(familiar, held_out, rows["centre"])}
+        if given.others is not None:
+            say("tell limbs from other films")
+            strange = shown_outputs(loaded, spec, films.spec, given.others, mirror=config.mirror)
+            limb_gate, found["limb"] = fit_limb_gate(
+                known,
+                film_features(strange["embedding"]),
+                held_out,
+                rows["centre"],
+                run.recipe.seed,
+            )
+        calibration = calibration.model_copy(update=found)
+    elif given.others is not None:
+        raise ConfigError(
+            "without the head 'embedding' nothing tells limbs from other films",
+            'Train with model.heads = ["embedding"], or leave --not-limbs out',
+        )
     return Passed(
         model=model,
         spec=spec,
@@ -157,6 +189,7 @@ def pass_gate(
         float_calibration=fitted["float"],
         quantization=quantization,
         familiar=familiar,
+        limb_gate=limb_gate,
         levels=levels,
     )
 
@@ -172,14 +205,16 @@ def described(model: bytes, run: Run) -> bytes:
     )
 
 
-def _familiar_films(model: LoadedModel, spec: ModelSpec, given: CalibrationFilms) -> FamiliarFilms:
-    """Return the summary of some training films' features, as the device computes them."""
+def _training_features(
+    model: LoadedModel, spec: ModelSpec, given: CalibrationFilms
+) -> npt.NDArray[np.float32]:
+    """Return features (n, d) of some training films, as the device computes them."""
     recipe = given.run.recipe
     films = film_set(given.run, given.dataset, given.films.cache, "train")
     chosen = np.random.default_rng(recipe.seed).permutation(len(films))[:FAMILIAR_FILMS]
-    some = replace(films, rows=films.rows[chosen])
-    real = shown_outputs(model, spec, some, mirror=recipe.export.mirror)
-    return summarise(film_features(real["embedding"]))
+    pixels = films.cache.pixels[films.rows[chosen]]
+    real = shown_outputs(model, spec, films.spec, pixels, mirror=recipe.export.mirror)
+    return film_features(real["embedding"])
 
 
 def _values(said: pd.DataFrame, points: tuple[OperatingPoint, ...]) -> dict[str, float]:

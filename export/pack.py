@@ -16,6 +16,7 @@ from edge_runtime.bundle import (
     FAMILIAR,
     GOLDEN,
     HALF_MODEL,
+    LIMB_GATE,
     MODEL,
     SBOM,
     GoldenSpec,
@@ -70,6 +71,7 @@ def export_run(
     *,
     folds: Path | None = None,
     fp16: bool = False,
+    not_limbs: Path | None = None,
 ) -> ExportResult:
     """Export a run to a bundle.
 
@@ -87,6 +89,8 @@ def export_run(
         :mod:`export.cross_fit`.
     fp16
         Put the float network in half precision beside it, for GPUs.
+    not_limbs
+        A folder of films that show no limb: the device refuses their like.
 
     Raises
     ------
@@ -97,7 +101,7 @@ def export_run(
         allows.
     """
     say("open the calibration films")
-    given = CalibrationFilms.of(run)
+    given = CalibrationFilms.of(run, not_limbs)
     # First: a fold that is missing is found in a moment, not after the conversion.
     left_out = None if folds is None else cross_fit(run, folds, variant, say)
     say("convert to int8")
@@ -106,7 +110,13 @@ def export_run(
 
 
 def export_foreign(
-    foreign: ForeignModel, run: Run, out: Path, say: Callable[[str], None], *, fp16: bool = False
+    foreign: ForeignModel,
+    run: Run,
+    out: Path,
+    say: Callable[[str], None],
+    *,
+    fp16: bool = False,
+    not_limbs: Path | None = None,
 ) -> ExportResult:
     """Export a model that was trained elsewhere, quantized and calibrated on a run's films.
 
@@ -121,7 +131,7 @@ def export_foreign(
         As of :func:`export_run`; or its classes come in another order.
     """
     say("open the calibration films")
-    given = CalibrationFilms.of(run)
+    given = CalibrationFilms.of(run, not_limbs)
     said, _ = predict_file(foreign.model, given.films, mirror=False)
     require_order(said, given.films.labels)
     say("convert to int8")
@@ -152,6 +162,8 @@ def _write(
         members[HALF_MODEL] = described(half_model, run)
     if passed.familiar is not None:
         members[FAMILIAR] = passed.familiar.to_npz()
+    if passed.limb_gate is not None:
+        members[LIMB_GATE] = passed.limb_gate.to_npz()
 
     say("compile for the Edge TPU, where that can be done")
     compiled = compile_for_edge_tpu(model, recipe.export.min_edge_tpu_share)

@@ -10,6 +10,7 @@ A zip of exactly these members::
     sbom.cdx.json       what made it, CycloneDX
     SHA256SUMS          of the members above, for sha256sum -c
     familiar.npz        features of training films in short, where there is the head embedding
+    limb_gate.npz       what tells limbs from other films, where export was shown others
     model.fp16.tflite   the float network in half precision, where it was asked for
     model.int8_edgetpu.tflite   compiled for the Edge TPU, where there was a compiler
     signature.json      Ed25519 over manifest.json, where it is signed
@@ -22,6 +23,7 @@ from edge_runtime.bundle.archive import (
     FAMILIAR,
     GOLDEN,
     HALF_MODEL,
+    LIMB_GATE,
     MANIFEST,
     MEMBERS,
     MODEL,
@@ -52,6 +54,7 @@ from edge_runtime.bundle.manifest import (
     IntendedUse,
     Interval,
     Level,
+    LimbLimits,
     Manifest,
     ModelSpec,
     OperatingPoint,
@@ -80,6 +83,7 @@ __all__ = [
     "GOLDEN",
     "HALF_MODEL",
     "LABELS",
+    "LIMB_GATE",
     "MANIFEST",
     "MEMBERS",
     "MODEL",
@@ -103,6 +107,7 @@ __all__ = [
     "IntendedUse",
     "Interval",
     "Level",
+    "LimbLimits",
     "Manifest",
     "ModelBundle",
     "ModelSpec",

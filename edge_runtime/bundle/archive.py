@@ -24,10 +24,10 @@ from edge_runtime.files import write_atomically
 
 MANIFEST, MODEL, GOLDEN, SUMS = "manifest.json", "model.int8.tflite", "golden.npz", "SHA256SUMS"
 EDGE_TPU_MODEL, HALF_MODEL = "model.int8_edgetpu.tflite", "model.fp16.tflite"
-FAMILIAR = "familiar.npz"
+FAMILIAR, LIMB_GATE = "familiar.npz", "limb_gate.npz"
 CARD, CARD_PAGE, SBOM = "card.md", "card.html", "sbom.cdx.json"
 MEMBERS = frozenset({MANIFEST, MODEL, GOLDEN, CARD, CARD_PAGE, SBOM, SUMS})
-OPTIONAL_MEMBERS = frozenset({EDGE_TPU_MODEL, HALF_MODEL, FAMILIAR, SIGNATURE})
+OPTIONAL_MEMBERS = frozenset({EDGE_TPU_MODEL, HALF_MODEL, FAMILIAR, LIMB_GATE, SIGNATURE})
 # Members that the manifest cannot name: itself, and what is made of it.
 _UNNAMED = frozenset({MANIFEST, SUMS, SIGNATURE})
 
@@ -196,6 +196,7 @@ def _check_sums(members: Mapping[str, bytes], source: str) -> None:
 def _check_members(members: Mapping[str, bytes], manifest: Manifest, source: str) -> None:
     for member, stated in (
         (FAMILIAR, manifest.calibration.familiarity is not None),
+        (LIMB_GATE, manifest.calibration.limb is not None),
         (HALF_MODEL, manifest.half is not None),
         (EDGE_TPU_MODEL, manifest.edge_tpu.status == "compiled"),
     ):

@@ -136,6 +136,17 @@ class Familiarity(_Part):
     trained_on: int = Field(description="training films behind the distance")
 
 
+class LimbLimits(_Part):
+    """From which score on a film shows no limb: :mod:`edge_runtime.limb_gate`."""
+
+    threshold: float = Field(description="log odds")
+    auroc: float = Field(description="of calibration films against others left out of the fit")
+    limbs: int = Field(description="calibration films behind it")
+    others: int = Field(description="films of chests and the like behind it")
+    limbs_refused: dict[str, float] = Field(description="share of calibration films, by centre")
+    others_refused: float = Field(description="share, each scored by a fit that left it out")
+
+
 class Calibration(_Part):
     """What was decided on the outputs of the int8 file, on films kept aside for it."""
 
@@ -157,6 +168,7 @@ class Calibration(_Part):
     conformal_alpha: float = Field(gt=0, lt=1, description="allowed miss rate of prediction sets")
     conformal_quantiles: dict[str, ConformalQuantile] = Field(description="by class")
     familiarity: Familiarity | None = Field(None, description="None without the head embedding")
+    limb: LimbLimits | None = Field(None, description="None: nothing tells limbs from other films")
 
     def at(self, level: Level) -> tuple[OperatingPoint, ...]:
         """Return the operating points of films, or of studies."""
