@@ -32,6 +32,7 @@ from export.card import Evidence, to_page, write_card
 from export.conversion import Conversion, convert_foreign, convert_run
 from export.convert import zero_share
 from export.cross_fit import cross_fit
+from export.delegate_parity import delegate_parity
 from export.edge_compiler import compile_for_edge_tpu
 from export.elsewhere import ForeignModel, require_order
 from export.float_file import predict_file
@@ -172,6 +173,11 @@ def _write(
     if compiled.model is not None:
         members[EDGE_TPU_MODEL] = compiled.model
 
+    say("ask the other delegates of this machine")
+    quantization = passed.quantization.model_copy(
+        update={"delegates": delegate_parity(passed, given, members)}
+    )
+
     say("draw and record the golden vectors")
     golden = make_golden(passed.loaded, passed.spec, recipe.input)
     members[GOLDEN] = golden.to_npz()
@@ -185,7 +191,7 @@ def _write(
         input_spec_sha256=recipe.input.sha256(),
         model=passed.spec,
         calibration=calibration,
-        quantization=passed.quantization,
+        quantization=quantization,
         golden=GoldenSpec(vectors=len(golden.pixels), **TOLERANCE),
         half=half,
         edge_tpu=compiled.facts,

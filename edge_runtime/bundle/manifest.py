@@ -193,6 +193,20 @@ class HeadParity(_Part):
     max_steps: float = Field(ge=0, description="largest error, in steps of the output tensor")
 
 
+class DelegateParity(_Part):
+    """How another delegate than the CPU answered some calibration films, where it was exported."""
+
+    version: str
+    films: int
+    heads: dict[Head, HeadParity] = Field(
+        default_factory=dict, description="against the CPU, same file"
+    )
+    probability: float | None = Field(
+        None, description="largest difference of a class, from the CPU"
+    )
+    failure: str | None = Field(None, description="why it did not answer")
+
+
 class Quantization(_Part):
     """What quantization cost, on the calibration films, by the file itself."""
 
@@ -204,6 +218,9 @@ class Quantization(_Part):
     )
     differences: dict[str, Interval] = Field(
         description="int8 less float, paired, 95 % resampled by patient"
+    )
+    delegates: dict[str, DelegateParity] = Field(
+        default_factory=dict, description="those that the exporting machine had besides the CPU"
     )
 
 
