@@ -70,7 +70,14 @@ class CalibrationFilms:
             The dataset is gone, or was changed.
         DatasetError
             The folder holds too few films.
+        ConfigError
+            The network has no features to tell them by.
         """
+        if not_limbs is not None and "embedding" not in run.recipe.model.heads:
+            raise ConfigError(
+                "without the head 'embedding' nothing tells limbs from other films",
+                'Train with model.heads = ["embedding"], or leave --not-limbs out',
+            )
         others = None if not_limbs is None else read_others(not_limbs, run.recipe.input)
         dataset = run.dataset()
         films = film_set(run, dataset, run.cache(dataset), "calibration").labelled()
@@ -174,11 +181,6 @@ def pass_gate(
                 run.recipe.seed,
             )
         calibration = calibration.model_copy(update=found)
-    elif given.others is not None:
-        raise ConfigError(
-            "without the head 'embedding' nothing tells limbs from other films",
-            'Train with model.heads = ["embedding"], or leave --not-limbs out',
-        )
     return Passed(
         model=model,
         spec=spec,

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chests import draw_chest
+
+CHESTS = 40
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("OSTEOEDGE_DATA", ROOT.parent / "shared" / "data"))
 
@@ -90,13 +93,25 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def chests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn films that show no limb."""
+
+    def draw(folder: Path) -> None:
+        for number in range(CHESTS):
+            draw_chest(folder / f"{number}.png", number)
+
+    return once_for_all_workers(tmp_path_factory, "chests", draw)
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms: Path, chests: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Made once a session: the only training that tests outside `tests/train` may lean on."""
 
     def train(folder: Path) -> None:
         run, recipe = folder / "run", ROOT / "tests/data/tiny.toml"
         must(osteoedge("train", phantoms, "--out", run, "--recipe", recipe))
-        must(osteoedge("export", run, "--out", folder / "tiny.osteo"))
+        bundle = folder / "tiny.osteo"
+        must(osteoedge("export", run, "--not-limbs", chests, "--out", bundle))
 
     folder = once_for_all_workers(tmp_path_factory, "trained", train)
     return Trained(phantoms, folder / "run", folder / "tiny.osteo")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,41 +16,16 @@ from edge_runtime.limb_gate import LimbGate
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import Screener
-from export.limb_gate import MIN_FILMS, fit_limb_gate, read_others
-from tests.conftest import Trained, must, osteoedge
+from export.limb_gate import fit_limb_gate, read_others
+from tests.chests import draw_chest
+from tests.conftest import CHESTS, Trained, osteoedge
 
 
-def draw_chest(path: Path, seed: int) -> None:
-    """Draw a film that no phantom limb looks like: bright, with two dark fields and ribs."""
-    rng = np.random.default_rng(seed)
-    film = np.full((400, 420), 150 + rng.integers(-20, 20), np.uint8)
-    for side in (120, 300):
-        centre = (int(side + rng.integers(-15, 15)), int(200 + rng.integers(-15, 15)))
-        cv2.ellipse(film, centre, (70, 140), 0, 0, 360, int(rng.integers(20, 60)), -1)
-        for rib in range(70, 330, 40):
-            cv2.ellipse(film, (side, rib), (80, 25), 0, 180, 360, 120, 6)
-    noisy = film + rng.normal(0, 6, film.shape)
-    cv2.imwrite(str(path), np.clip(noisy, 0, 255).astype(np.uint8))
-
-
-@pytest.fixture(scope="module")
-def chests(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("chests")
-    for number in range(MIN_FILMS + 15):
-        draw_chest(folder / f"{number}.png", number)
-    return folder
-
-
-def test_what_shows_no_limb_is_refused_and_limbs_are_not(
-    trained: Trained, chests: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "gated.osteo"
-    result = must(osteoedge("export", trained.run, "--out", out, "--not-limbs", chests))
-    assert "films of no limb" in result.stdout
-    bundle = load_bundle(out)
+def test_what_shows_no_limb_is_refused_and_limbs_are_not(trained: Trained, tmp_path: Path) -> None:
+    bundle = load_bundle(trained.bundle)
     limits = bundle.manifest.calibration.limb
     assert limits is not None and LIMB_GATE in bundle.members
-    assert limits.others == MIN_FILMS + 15
+    assert limits.others == CHESTS
     assert limits.auroc > 0.99
     assert limits.others_refused >= 0.9
     assert all(share <= 0.02 for share in limits.limbs_refused.values())
@@ -86,3 +62,16 @@ def test_a_folder_with_too_few_films(tmp_path: Path) -> None:
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(DatasetError, match="1 readable films that show no limb"):
         read_others(tmp_path, InputSpec())
+
+
+def test_without_the_head_that_it_reads_there_is_no_gate(
+    trained: Trained, chests: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run, symlinks=True)
+    document = json.loads((run / "run.json").read_text())
+    document["recipe"]["model"]["heads"] = ["subtype", "region"]
+    (run / "run.json").write_text(json.dumps(document))
+    result = osteoedge("export", run, "--out", tmp_path / "x.osteo", "--not-limbs", chests)
+    assert result.returncode == 2
+    assert "without the head 'embedding' nothing tells limbs from other films" in result.stderr
