@@ -154,8 +154,9 @@ def check_kind(dataset: Dataset, name: str) -> None:
         )
     bits = integer(dataset, "BitsAllocated")
     if "PixelData" not in dataset or bits not in ((8, 16) if samples == 1 else (8,)):
+        what = f"{bits} bits" if "PixelData" in dataset else "a floating-point number"
         raise UnsupportedRadiographError(
-            f"{f'{bits} bits' if 'PixelData' in dataset else 'floating-point numbers'} a pixel",
+            f"{what} for each of {samples} samples per pixel",
             "Send an 8 to 16 bit greyscale film",
             name,
         )
@@ -336,12 +337,13 @@ def _decode(
     high = integer(dataset, "HighBit")
     # Where the header is silent on them: what nearly every film has.
     options: dict[str, Any] = {"bits_stored": stored}
-    for keyword, option in (
-        ("PixelRepresentation", "pixel_representation"),
-        ("PlanarConfiguration", "planar_configuration"),
+    for keyword, option, usual in (
+        ("SamplesPerPixel", "samples_per_pixel", 1),
+        ("PixelRepresentation", "pixel_representation", 0),
+        ("PlanarConfiguration", "planar_configuration", 0),
     ):
         if integer(dataset, keyword) is None:
-            options[option] = 0
+            options[option] = usual
     shifted = high is not None and stored <= high < allocated and syntax in _UNCODED
     if shifted:
         options["correct_unused_bits"] = False

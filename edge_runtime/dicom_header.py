@@ -9,29 +9,44 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
-# Body Part Examined for codes of Anatomic Region Sequence, SNOMED CT (PS3.16 annex L, table L-1).
-# Older films carry the same regions as SNOMED RT.
+# Body Part Examined for codes of Anatomic Region Sequence, SNOMED CT and, of older films, SNOMED RT
+# (PS3.16 annex L, table L-1). Limbs only: nothing else is screened.
 _REGION_CODES = {
-    "53120007": "UPPERLIMB", "51299004": "CLAVICLE", "79601000": "SCAPULA",
-    "16982005": "SHOULDER", "85050009": "HUMERUS", "40983000": "UPPERARM",
-    "16953009": "ELBOW", "14975008": "FOREARM", "62413002": "RADIUS", "23416004": "ULNA",
-    "110535000": "RADIUSULNA", "74670003": "WRIST", "85562004": "HAND", "7569003": "FINGER",
-    "76505004": "THUMB", "61685007": "LOWERLIMB", "68367000": "THIGH", "71341001": "FEMUR",
-    "72696002": "KNEE", "49076000": "KNEE", "64234005": "PATELLA", "30021000": "LOWERLEG",
-    "12611008": "TIBIA", "87342007": "FIBULA", "110536004": "TIBIAFIBULA", "70258002": "ANKLE",
-    "56459004": "FOOT", "80144004": "CALCANEUS", "29707007": "TOE", "816092008": "PELVIS",
-    "12921003": "PELVIS", "29836001": "HIP", "24136001": "HIPJOINT", "22356005": "ILIUM",
-    "39723000": "SIJOINT",
-    "T-D8000": "UPPERLIMB", "T-12310": "CLAVICLE", "T-12280": "SCAPULA", "T-D2220": "SHOULDER",
-    "T-12410": "HUMERUS", "T-D8200": "UPPERARM", "T-15430": "ELBOW", "T-D8500": "FOREARM",
-    "T-12420": "RADIUS", "T-12430": "ULNA", "T-12403": "RADIUSULNA", "T-15460": "WRIST",
-    "T-D8700": "HAND", "T-D8800": "FINGER", "T-D8810": "THUMB", "T-D9000": "LOWERLIMB",
-    "T-D9100": "THIGH", "T-12710": "FEMUR", "T-D9200": "KNEE", "T-15720": "KNEE",
-    "T-12730": "PATELLA", "T-D9400": "LOWERLEG", "T-12740": "TIBIA", "T-12750": "FIBULA",
-    "T-12701": "TIBIAFIBULA", "T-15750": "ANKLE", "T-D9700": "FOOT", "T-12770": "CALCANEUS",
-    "T-D9800": "TOE", "T-D6000": "PELVIS", "T-D2500": "HIP", "T-15710": "HIPJOINT",
-    "T-12340": "ILIUM", "T-15680": "SIJOINT",
-}  # fmt: skip
+    "UPPERLIMB": "53120007 T-D8000",
+    "CLAVICLE": "51299004 T-12310",
+    "SCAPULA": "79601000 T-12280",
+    "SHOULDER": "16982005 T-D2220",
+    "HUMERUS": "85050009 T-12410",
+    "UPPERARM": "40983000 T-D8200",
+    "ELBOW": "16953009 T-15430",
+    "FOREARM": "14975008 T-D8500",
+    "RADIUS": "62413002 T-12420",
+    "ULNA": "23416004 T-12430",
+    "RADIUSULNA": "110535000 T-12403",
+    "WRIST": "74670003 T-15460",
+    "HAND": "85562004 T-D8700",
+    "FINGER": "7569003 T-D8800",
+    "THUMB": "76505004 T-D8810",
+    "LOWERLIMB": "61685007 T-D9000",
+    "THIGH": "68367000 T-D9100",
+    "FEMUR": "71341001 T-12710",
+    "KNEE": "72696002 49076000 T-D9200 T-15720",
+    "PATELLA": "64234005 T-12730",
+    "LOWERLEG": "30021000 T-D9400",
+    "TIBIA": "12611008 T-12740",
+    "FIBULA": "87342007 T-12750",
+    "TIBIAFIBULA": "110536004 T-12701",
+    "ANKLE": "70258002 T-15750",
+    "FOOT": "56459004 T-D9700",
+    "CALCANEUS": "80144004 T-12770",
+    "TOE": "29707007 T-D9800",
+    "PELVIS": "816092008 12921003 T-D6000",
+    "HIP": "29836001 T-D2500",
+    "HIPJOINT": "24136001 T-15710",
+    "ILIUM": "22356005 T-12340",
+    "SIJOINT": "39723000 T-15680",
+}
+_PART_OF_CODE = {code: part for part, codes in _REGION_CODES.items() for code in codes.split()}
 # Focus to detector over focus to bone. Beyond it, a header is wrong, not a bone far away.
 _MAX_MAGNIFICATION = 5.0
 
@@ -134,7 +149,7 @@ def body_part(dataset: Dataset) -> str | None:
     if named is not None:
         return named
     codes = (text(item, "CodeValue") for item in items(dataset, "AnatomicRegionSequence"))
-    return next((_REGION_CODES[code] for code in codes if code in _REGION_CODES), None)
+    return next((_PART_OF_CODE[code] for code in codes if code in _PART_OF_CODE), None)
 
 
 _DATED = ("Study", "Acquisition", "Content", "Series")
