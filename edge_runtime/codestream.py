@@ -16,6 +16,8 @@ _STARTS_OF_FRAME = frozenset({*range(0xC0, 0xD0), _SOF_JPEG_LS} - {0xC4, 0xC8, 0
 _START_OF_SCAN = 0xDA
 # A progressive JPEG has some ten scans. Thousands of empty ones keep a decoder busy for minutes.
 _MAX_SCANS = 32
+# Writers put padding and notes of their own behind the end.
+_TAIL = 4096
 
 
 class Codestream(NamedTuple):
@@ -35,7 +37,7 @@ def read_codestream(data: bytes) -> Codestream | None:
     Returns
     -------
     Codestream or None
-        None where there is no such header, it breaks off, or a JPEG has more scans than any use.
+        None where there is no such header, the data breaks off, or a JPEG has too many scans.
     """
     try:
         if data.startswith(PNG_MAGIC):
@@ -63,7 +65,9 @@ def _jpeg(data: bytes) -> Codestream | None:
             position += 1
         elif marker in _STARTS_OF_FRAME:
             rows, columns, samples = struct.unpack_from(">HHB", data, position + 5)
-            return Codestream(rows, columns, samples)
+            # Decoders fill what is missing before the end of image with grey, and say nothing.
+            complete = data.find(b"\xff\xd9", max(position, len(data) - _TAIL)) >= 0
+            return Codestream(rows, columns, samples) if complete else None
         elif marker == _START_OF_SCAN:
             break
         else:

@@ -79,15 +79,16 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
     stream = io.BytesIO(data)
     try:
         part_10 = read_preamble(stream, force=True) is not None
-        meta = _read_meta(stream)
-        syntax = text(meta, "TransferSyntaxUID")
+        syntax = _read_syntax(stream)
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             stream = io.BytesIO(_inflate(stream.read(), name))
         # Command elements (PS3.7) of a message that was saved as it came over the network.
         read_dataset(stream, True, True, stop_when=lambda tag, _, __: tag.group != 0)
         implicit, little = _encoding(syntax, stream)
         dataset = read_dataset(stream, implicit, little, stop_when=_AfterPixels())
-        dataset.file_meta = meta
+        dataset.file_meta = FileMetaDataset()
+        if syntax is not None:
+            dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
         known = "PixelData" in dataset or text(dataset, "SOPClassUID") is not None
     except UnsupportedRadiographError:
         raise
@@ -154,7 +155,7 @@ def check_kind(dataset: Dataset, name: str) -> None:
         )
     bits = integer(dataset, "BitsAllocated")
     if "PixelData" not in dataset or bits not in ((8, 16) if samples == 1 else (8,)):
-        what = f"{bits} bits" if "PixelData" in dataset else "a floating-point number"
+        what = f"{bits or 'unknown'} bits" if "PixelData" in dataset else "a floating-point number"
         raise UnsupportedRadiographError(
             f"{what} for each of {samples} samples per pixel",
             "Send an 8 to 16 bit greyscale film",
@@ -218,16 +219,19 @@ class _AfterPixels:
         return stop
 
 
-def _read_meta(stream: io.BytesIO) -> FileMetaDataset:
-    """Read group 2, explicit VR as PS3.10 7.1 asks for, or implicit as some writers have it."""
-    start = stream.tell()
+def _read_syntax(stream: io.BytesIO) -> str | None:
+    """Read the transfer syntax from group 2, and leave the stream behind that group.
+
+    It is of explicit VR (PS3.10 7.1), but some writers have it implicit.
+    """
+    start, syntax = stream.tell(), None
     for implicit in (False, True):
         stream.seek(start)
-        found = read_dataset(stream, implicit, True, stop_when=lambda tag, _, __: tag.group != 2)
-        meta = FileMetaDataset(found)
-        if text(meta, "TransferSyntaxUID") is not None:
+        meta = read_dataset(stream, implicit, True, stop_when=lambda tag, _, __: tag.group != 2)
+        syntax = text(meta, "TransferSyntaxUID")
+        if syntax is not None:
             break
-    return meta
+    return syntax
 
 
 def _inflate(data: bytes, name: str) -> bytes:
