@@ -337,7 +337,8 @@ def _decode(
     dataset: Dataset, syntax: uid.UID, plugin: str
 ) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
     allocated = integer(dataset, "BitsAllocated") or 0
-    stored = integer(dataset, "BitsStored") or allocated
+    stored = integer(dataset, "BitsStored")
+    stored = allocated if stored is None else stored
     high = integer(dataset, "HighBit")
     # Where the header is silent on them: what nearly every film has.
     options: dict[str, Any] = {"bits_stored": stored}

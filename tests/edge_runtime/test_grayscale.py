@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from pydicom import uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
@@ -118,6 +119,19 @@ def test_the_first_value_mapped_may_be_negative(first: int) -> None:
     item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [1001, first, 12])
     shown = row(signed, VOILUTSequence=[item])
     assert np.abs(shown - VALUES / 1000).max() < 1e-3
+
+
+@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian])
+def test_tables_in_other_codings(syntax: str) -> None:
+    """Words of a table follow the byte order of the file, and implicit VR does not name them."""
+    big = syntax == uid.ExplicitVRBigEndian
+    order = ">u2" if big else "<u2"
+    item = table([1001, 0, 12], np.linspace(4095, 0, 1001).round().astype(order).tobytes())
+    dataset = film(VOILUTSequence=[item])
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = ramp().astype(order).tobytes()
+    shown = read_radiograph(dataset).display
+    assert np.array_equal(shown, read(VOILUTSequence=[table([1001, 0, 12], FALLING)]).display)
 
 
 def test_values_beyond_a_table_take_its_ends() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, encapsulate_extended
+from pydicom.encaps import encapsulate, encapsulate_extended, get_frame
 from pydicom.pixels import compress
 
 from edge_runtime import dicom_file
@@ -162,6 +162,39 @@ def test_file_meta_in_implicit_vr() -> None:
     implicit = b"\x02\0\x10\0" + struct.pack("<L", len(syntax)) + syntax
     shown = read_radiograph(data[:132] + implicit + data[meta:]).display
     assert np.array_equal(shown, plain())
+
+
+@pytest.mark.parametrize(
+    ("really", "claimed"), [("implicit", "explicit"), ("explicit", "implicit")]
+)
+def test_a_transfer_syntax_that_is_wrong_about_the_vr(really: str, claimed: str) -> None:
+    whole, other = as_file(LOSSLESS[really]()), as_file(LOSSLESS[claimed]())
+    meta, other_meta = (132 + 12 + int.from_bytes(d[140:144], "little") for d in (whole, other))
+    shown = read_radiograph(other[:other_meta] + whole[meta:]).display
+    assert np.array_equal(shown, plain())
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.99])
+@pytest.mark.parametrize("coding", [*LOSSLESS, *LOSSY])
+def test_truncated_films(coding: str, kept: float) -> None:
+    data = as_file({**LOSSLESS, **LOSSY}[coding]())
+    with pytest.raises((CorruptRadiographError, NotARadiographError)):
+        read_radiograph(data[: int(kept * len(data))])
+
+
+@pytest.mark.parametrize("coding", ["JPEG lossless .57", "JPEG baseline, 8 bits", "JPEG-LS"])
+def test_a_lost_fragment(coding: str) -> None:
+    """Decoders fill what is missing of a JPEG with grey."""
+    dataset = {**LOSSLESS, **LOSSY}[coding]()
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame[: len(frame) // 2]], has_bot=False)
+    with pytest.raises(CorruptRadiographError, match="cannot be decoded"):
+        read_radiograph(dataset)
+
+
+def test_a_data_set_that_cannot_be_written() -> None:
+    with pytest.raises(CorruptRadiographError, match=r"dataset: .* cannot be written as DICOM"):
+        read_radiograph(Dataset())
 
 
 @pytest.mark.parametrize(
