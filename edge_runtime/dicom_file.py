@@ -339,9 +339,13 @@ def _decode(
     allocated = integer(dataset, "BitsAllocated") or 0
     stored = integer(dataset, "BitsStored")
     stored = allocated if stored is None else stored
-    high = integer(dataset, "HighBit")
+    # pydicom would shift the whole film up and down to clear bits that are nearly always clear.
+    options: dict[str, Any] = {
+        "bits_stored": stored,
+        "correct_unused_bits": False,
+        "view_only": True,
+    }
     # Where the header is silent on them: what nearly every film has.
-    options: dict[str, Any] = {"bits_stored": stored}
     for keyword, option, usual in (
         ("SamplesPerPixel", "samples_per_pixel", 1),
         ("PixelRepresentation", "pixel_representation", 0),
@@ -349,16 +353,34 @@ def _decode(
     ):
         if integer(dataset, keyword) is None:
             options[option] = usual
-    shifted = high is not None and stored <= high < allocated and syntax in _UNCODED
-    if shifted:
-        options["correct_unused_bits"] = False
     pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin, **options)
     if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2:
         raise ValueError(f"pixels of type {pixels.dtype}")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    if not shifted or high is None:
+    if plugin in ("", "osteoedge") and pixels.ndim == 2:
+        high = integer(dataset, "HighBit") if syntax in _UNCODED else None
+        return _clear_unused_bits(pixels, stored, high)
+    # JPEG 2000 and JPEG-LS say themselves how many bits there are.
+    return pixels, ()
+
+
+def _clear_unused_bits(
+    pixels: npt.NDArray[Any], stored: int, high: int | None
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Leave out the bits above the highest bit and below those stored (PS3.5 8.1.1).
+
+    Overlays lay there once, and values in the highest bits of a word are an old custom, too.
+    """
+    width = pixels.dtype.itemsize * 8
+    if stored >= width:
         return pixels, ()
-    if int(pixels.view(f"u{pixels.dtype.itemsize}").max()) < 1 << stored:
-        return pixels, ("HighBit contradicts the pixels: they lie in the lowest bits",)
-    # PS3.5 8.1.1 had films whose values lie in the highest bits; the shift down keeps the sign.
-    return (pixels << (allocated - 1 - high)) >> (allocated - stored), ()
+    fits = int(pixels.view(f"u{pixels.dtype.itemsize}").max()) < 1 << stored
+    notes: tuple[str, ...] = ()
+    if high is None or not stored <= high < width:
+        high = stored - 1
+    elif fits:
+        high, notes = stored - 1, ("HighBit contradicts the pixels: they lie in the lowest bits",)
+    if fits and (pixels.dtype.kind == "u" or not pixels.max() >> (stored - 1)):
+        return pixels, notes
+    # The shift down keeps the sign.
+    return (pixels << (width - 1 - high)) >> (width - stored), notes
