@@ -22,15 +22,13 @@ Flags = npt.NDArray[np.bool_]
 _LARGEST = 1e15
 
 
-def padding_mask(
-    dataset: Dataset, stored: npt.NDArray[np.int32], counts: npt.NDArray[np.integer]
-) -> Flags:
+def padding_mask(dataset: Dataset, stored: npt.NDArray[np.int32]) -> Flags:
     """Mark the stored values that are no measurement (PS3.3 C.7.5.1.1.2).
 
     Parameters
     ----------
-    stored, counts
-        Values in rising order, and how many pixels hold each.
+    stored
+        Every value from the film's lowest to its highest.
 
     Returns
     -------
@@ -44,7 +42,7 @@ def padding_mask(
     limits = (first, first if last is None else last)
     low, high = sorted(_as_stored(dataset, limit) for limit in limits)
     mask = (stored >= low) & (stored <= high)
-    return mask if counts[~mask].any() else np.zeros(len(stored), bool)
+    return np.zeros(len(stored), bool) if mask.all() else mask
 
 
 def modality_values(
@@ -77,7 +75,7 @@ def modality_values(
 
 
 def voi_values(
-    dataset: Dataset, measured: Values, present: Flags
+    dataset: Dataset, measured: Values, padding: Flags
 ) -> tuple[Values | None, tuple[str, ...]]:
     """Map modality values to 0..1 by VOI LUT or window (PS3.3 C.11.2).
 
@@ -90,8 +88,8 @@ def voi_values(
     ----------
     measured
         Modality values.
-    present
-        Which of them occur in the film, padding left out.
+    padding
+        Which of them are no measurement.
 
     Returns
     -------
@@ -99,10 +97,10 @@ def voi_values(
         float64 0..1, same shape, or None where no choice is left.
     """
     choices = _voi_choices(dataset, measured)
-    film = measured[present]
+    varied = np.ptp(measured[~padding]) > 0
     for index, choice in enumerate(choices):
         shown = choice()
-        if shown is None or (np.ptp(film) > 0 and np.ptp(shown[present]) * 65535.0 < 1.0):
+        if shown is None or (varied and np.ptp(shown[~padding]) * 65535.0 < 1.0):
             continue
         notes = ("a window or VOI LUT that shows nothing was passed over",) if index else ()
         if len(choices) > 1:

@@ -225,13 +225,13 @@ def _display(
     low, high = int(stored.min()), int(stored.max())
     index = stored if low == 0 else (stored.astype(np.int32) - low).astype(np.uint16)
     values = np.arange(low, high + 1, dtype=np.int32)
-    counts = np.bincount(index.ravel(), minlength=len(values))
-    padding = padding_mask(dataset, values, counts)
-    counts = np.where(padding, 0, counts)
+    padding = padding_mask(dataset, values)
     measured, notes = modality_values(dataset, values)
-    shown, voi_notes = voi_values(dataset, measured, counts > 0)
+    shown, voi_notes = voi_values(dataset, measured, padding)
     if shown is None:
-        shown = _default_window(measured, counts)
+        # Counting is slow, and only percentiles need it.
+        counts = np.bincount(index.ravel(), minlength=len(values))
+        shown = _default_window(measured, np.where(padding, 0, counts))
         why = voi_notes[0] if voi_notes else "no window in the header"
         voi_notes = (f"{why}: shown from percentile 0.5 to 99.5",)
     dark_is_high = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
