@@ -93,8 +93,8 @@ def unpack_arrays(
     BundleError
         It is none, or lacks one; says ``what`` cannot be read of the file ``source``.
     """
-    members = unzip_members(data, source)
     try:
+        members = unzip_members(data, source)
         return {name: _array(members[f"{name}.npy"]) for name in names}
     except Exception:
         # numpy evaluates a header as Python, and raises whatever that trips over.
