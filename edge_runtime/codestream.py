@@ -6,6 +6,7 @@ A few bytes can claim a picture of gigabytes.
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import NamedTuple
 
 PNG_MAGIC, JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -16,6 +17,8 @@ _STARTS_OF_FRAME = frozenset({*range(0xC0, 0xD0), _SOF_JPEG_LS} - {0xC4, 0xC8, 0
 _START_OF_SCAN = 0xDA
 # A progressive JPEG has some ten scans. Thousands of empty ones keep a decoder busy for minutes.
 _MAX_SCANS = 32
+# A large PNG has some ten thousand chunks.
+_MAX_SEGMENTS = 1 << 17
 # Writers put padding and notes of their own behind the end.
 _TAIL = 4096
 
@@ -31,13 +34,14 @@ class Codestream(NamedTuple):
 def read_codestream(data: bytes) -> Codestream | None:
     """Read the header of a PNG, JPEG, JPEG-LS or JPEG 2000 picture.
 
-    Sources: PNG 11.2.2 (IHDR); ITU-T T.81 B.2.2 and T.87 C.2.2 (start of frame); T.800 A.5.1 (SIZ)
-    and I.4 (boxes).
+    Sources: PNG 5.3 and 11.2.2 (chunks, IHDR); ITU-T T.81 B.2.2 and T.87 C.2.2 (start of frame);
+    T.800 A.5.1 (SIZ) and I.4 (boxes).
 
     Returns
     -------
     Codestream or None
-        None where there is no such header, the data breaks off, or a JPEG has too many scans.
+        None where there is no such header, the data breaks off or is damaged in a way that
+        shows without decoding, or a JPEG has too many scans.
     """
     try:
         if data.startswith(PNG_MAGIC):
@@ -50,26 +54,37 @@ def read_codestream(data: bytes) -> Codestream | None:
 
 
 def _png(data: bytes) -> Codestream | None:
-    kind, columns, rows, _, colour = struct.unpack_from(">4sLLBB", data, 12)
+    """Walk the chunks first: a decoder allocates what a chunk claims, and only then looks."""
+    _, columns, rows, _, colour = struct.unpack_from(">4sLLBB", data, 12)
     samples = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}.get(colour)
-    return Codestream(rows, columns, samples) if kind == b"IHDR" and samples else None
+    position, view = len(PNG_MAGIC), memoryview(data)
+    for _ in range(_MAX_SEGMENTS):
+        length, kind = struct.unpack_from(">L4s", data, position)
+        end = position + 8 + length
+        (stated,) = struct.unpack_from(">L", data, end)
+        if stated != zlib.crc32(view[position + 4 : end]) or kind == b"acTL":  # an animation
+            break
+        if kind == b"IEND":
+            return Codestream(rows, columns, samples) if samples else None
+        position = end + 4
+    return None
 
 
 def _jpeg(data: bytes) -> Codestream | None:
     position = 2
     if data.count(bytes((0xFF, _START_OF_SCAN))) > _MAX_SCANS:
         return None
-    while data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
+    for _ in range(_MAX_SEGMENTS):
+        fill, marker = data[position], data[position + 1]
+        if fill != 0xFF or marker == _START_OF_SCAN:
+            break
+        if marker == 0xFF:
             position += 1
         elif marker in _STARTS_OF_FRAME:
             rows, columns, samples = struct.unpack_from(">HHB", data, position + 5)
             # Decoders fill what is missing before the end of image with grey, and say nothing.
             complete = data.find(b"\xff\xd9", max(position, len(data) - _TAIL)) >= 0
             return Codestream(rows, columns, samples) if complete else None
-        elif marker == _START_OF_SCAN:
-            break
         else:
             position += 2 + struct.unpack_from(">H", data, position + 2)[0]
     return None
@@ -78,13 +93,14 @@ def _jpeg(data: bytes) -> Codestream | None:
 def _start_in_boxes(data: bytes) -> int:
     """Return where the codestream begins in a JP2 file: DICOM wants it bare, not all writers do."""
     position = 0
-    while True:
+    for _ in range(_MAX_SEGMENTS):
         length, kind = struct.unpack_from(">L4s", data, position)
         if kind == b"jp2c":
             return position + (16 if length == 1 else 8)
         if length < 8:
-            raise IndexError(position)
+            break
         position += length
+    raise IndexError(position)
 
 
 def _jpeg_2000(data: bytes, start: int) -> Codestream | None:

@@ -59,6 +59,8 @@ _UNCODED = frozenset({syntax for syntax, plugin in PLUGIN_OF.items() if not plug
 }
 # 40 million pixels of 16 bits, twice, and a long header.
 MAX_FILE_BYTES = 192 * 1024 * 1024
+# Of the parser, two or three an element. A film's header has some hundred elements.
+_MAX_READS = 100_000
 _PIXEL_DATA = 0x7FE00010
 
 
@@ -76,12 +78,12 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
     CorruptRadiographError
         DICOM that cannot be parsed.
     """
-    stream = io.BytesIO(data)
+    stream: io.BytesIO = _ShortStream(data)
     try:
         part_10 = read_preamble(stream, force=True) is not None
         syntax = _read_syntax(stream)
         if syntax == uid.DeflatedExplicitVRLittleEndian:
-            stream = io.BytesIO(_inflate(stream.read(), name))
+            stream = _ShortStream(_inflate(stream.read(), name))
         # Command elements (PS3.7) of a message that was saved as it came over the network.
         read_dataset(stream, True, True, stop_when=lambda tag, _, __: tag.group != 0)
         implicit, little = _encoding(syntax, stream)
@@ -206,6 +208,21 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
             name,
         ) from None
     return pixels, notes
+
+
+class _ShortStream(io.BytesIO):
+    """Ends the parser's work on a file of millions of elements of no length."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read as any stream does, so many times."""
+        self.reads += 1
+        if self.reads > _MAX_READS:
+            raise ValueError("more elements than any film has")
+        return super().read(size)
 
 
 class _AfterPixels:

@@ -19,6 +19,7 @@ import sys
 import time
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from pydicom.dataset import Dataset
 
 from edge_runtime.bundle import MANIFEST, SUMS, load_bundle
 from edge_runtime.bundle.zipping import zip_members
+from edge_runtime.codestream import PNG_MAGIC
 from edge_runtime.errors import BundleError, RadiographError
 from edge_runtime.radiograph import read_radiograph
 from tests.edge_runtime.codings import LOSSLESS, LOSSY, as_file, eight_bits, twelve_bits
@@ -219,7 +221,23 @@ def film_mutant(films: dict[str, bytes], number: int) -> tuple[str, bytes]:
     rng = np.random.default_rng([20, number])
     names = list(films)
     name, donor = names[number % len(names)], names[rng.integers(len(names))]
-    return name, mutate(films[name], films[donor], rng)
+    damaged = mutate(films[name], films[donor], rng)
+    # Without right checksums nothing of a PNG would ever get to its decoder.
+    return name, _with_checksums(damaged) if number % 2 else damaged
+
+
+def _with_checksums(data: bytes) -> bytes:
+    """Correct those of a PNG as far as its chunks can be told apart."""
+    if not data.startswith(PNG_MAGIC):
+        return data
+    mended, position = bytearray(data), len(PNG_MAGIC)
+    while position + 12 <= len(mended):
+        end = position + 8 + int.from_bytes(mended[position : position + 4], "big")
+        if end + 4 > len(mended):
+            break
+        mended[end : end + 4] = struct.pack(">L", zlib.crc32(mended[position + 4 : end]))
+        position = end + 4
+    return bytes(mended)
 
 
 def bundle_mutant(parts: dict[str, bytes], number: int) -> tuple[str, bytes]:

@@ -299,6 +299,28 @@ def test_pictures_that_claim_too_much(claiming: Callable[[int, int], bytes]) -> 
         read_radiograph(claiming(65535, 65535))
 
 
+@pytest.mark.parametrize("kind", [b"IDAT", b"tEXt"])
+def test_a_png_whose_chunk_claims_too_much(kind: bytes) -> None:
+    """A decoder would take two gigabytes for it, and then find that there is nothing."""
+    picture = cv2.imencode(".png", eight_bits())[1].tobytes()
+    start = picture.index(b"IDAT") - 4
+    claim = struct.pack(">L", 0x7FFFFFF0) + kind
+    with pytest.raises(CorruptRadiographError, match="truncated or damaged"):
+        read_radiograph(picture[:start] + claim + picture[start + 8 :])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_header_of_too_many_elements(nested: bool) -> None:
+    head, pixel_data, rest = as_file(film()).partition(b"\xe0\x7f\x10\0OW")
+    if nested:
+        items = b"\xfe\xff\0\xe0\0\0\0\0" * 120_000 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        many = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff" + items
+    else:
+        many = b"\x08\0\x50\0SH\0\0" * 120_000
+    with pytest.raises(CorruptRadiographError, match="cannot be parsed"):
+        read_radiograph(head + many + pixel_data + rest)
+
+
 def test_a_jpeg_of_a_thousand_scans() -> None:
     flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
     picture = cv2.imencode(".jpg", eight_bits(), flags)[1].tobytes()
