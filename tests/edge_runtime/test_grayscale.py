@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -355,11 +356,7 @@ def as_unknown(keyword: str, value: object) -> bytes:
     return struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, b"UN", 0, len(data)) + data
 
 
-@settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
-@given(header=HEADERS, signed=st.booleans(), top=st.sampled_from([0, 1, 1000, 65535]))
-def test_any_header(header: dict[str, object], signed: bool, top: int) -> None:
+def check_any_header(header: dict[str, object], signed: bool, top: int) -> None:
     pixels = ramp(top=top)
     dataset = film(pixels.astype(np.int16) if signed else pixels)
     raw = b""
@@ -385,3 +382,26 @@ def test_any_header(header: dict[str, object], signed: bool, top: int) -> None:
     assert radiograph.sex in {None, "F", "M", "O"}
     for side in radiograph.pixel_spacing_mm or ():
         assert 0.001 <= side <= 10
+
+
+def any_header(examples: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same examples each time."""
+    options = settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    values = given(header=HEADERS, signed=st.booleans(), top=st.sampled_from([0, 1, 1000, 65535]))
+    return lambda test: options(values(test))
+
+
+@any_header(100)
+def test_any_header(header: dict[str, object], signed: bool, top: int) -> None:
+    check_any_header(header, signed, top)
+
+
+@pytest.mark.nightly
+@any_header(1000)
+def test_many_headers(header: dict[str, object], signed: bool, top: int) -> None:
+    check_any_header(header, signed, top)
