@@ -18,7 +18,7 @@ from edge_runtime.bundle.signature import (
     load_trusted_keys,
     sign_manifest,
 )
-from edge_runtime.bundle.zipping import unzip_members, zip_members
+from edge_runtime.bundle.zipping import MAX_TOTAL_BYTES, unzip_members, zip_members
 from edge_runtime.errors import BundleError
 from edge_runtime.files import write_atomically
 
@@ -124,10 +124,12 @@ def load_bundle(path: Path | str, trusted_keys: Path | str | None = None) -> Mod
     path = Path(path)
     trusted = None if trusted_keys is None else load_trusted_keys(Path(trusted_keys))
     try:
+        if path.stat().st_size > MAX_TOTAL_BYTES:
+            raise BundleError("implausibly large", "Give --bundle a .osteo file", path.name)
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise BundleError(
-            f"the bundle cannot be read ({error.strerror})",
+            f"the bundle cannot be read ({getattr(error, 'strerror', None) or 'no such path'})",
             "Give --bundle the path of a .osteo file made by 'osteoedge export'",
             str(path),
         ) from None

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundle.zipping import pack_arrays, unpack_arrays
+from edge_runtime.errors import BundleError
 
 
 @dataclass(frozen=True)
@@ -25,5 +26,13 @@ class GoldenVectors:
     @classmethod
     def from_npz(cls, data: bytes, heads: Iterable[str], source: str) -> GoldenVectors:
         """Read golden.npz; raise BundleError, naming the bundle, where that fails."""
-        loaded = unpack_arrays(data, {"pixels", *heads}, "golden vectors", source)
-        return cls(pixels=loaded.pop("pixels"), outputs=loaded)
+        outputs = unpack_arrays(data, {"pixels", *heads}, "golden vectors", source)
+        pixels = outputs.pop("pixels")
+        vectors = pixels.shape[0] if pixels.ndim == 3 and pixels.dtype == np.uint8 else None
+        if any(o.dtype != np.int8 or o.shape[:1] != (vectors,) for o in outputs.values()):
+            raise BundleError(
+                "the golden vectors are not of the types or number that they must be",
+                "Export it again",
+                source,
+            )
+        return cls(pixels=pixels, outputs=outputs)

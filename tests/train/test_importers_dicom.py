@@ -27,11 +27,16 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import Collection
 from pydicom.tag import Tag
-from pydicom.uid import ExplicitVRBigEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    JPEGBaseline8Bit,
+    SecondaryCaptureImageStorage,
+)
 from rich.progress import Progress
 
 import edge_runtime
-from edge_runtime import radiograph
+from edge_runtime import dicom_file, pictures
 from edge_runtime.errors import ConfigError
 from edge_runtime.radiograph import read_radiograph
 from tests.conftest import must, need, osteoedge
@@ -873,9 +878,10 @@ def test_malformed_files_never_stop_an_import(
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     rows = "\n".join(f"{path.name},normal" for path in paths)
     # They are small CT images: let them pass for films, so that they get to the rules.
-    monkeypatch.setattr(radiograph, "MIN_SIDE", 1)
-    for module in (radiograph, importer):
+    monkeypatch.setattr(pictures, "MIN_SIDE", 1)
+    for module in (dicom_file, importer):
         monkeypatch.setattr(module, "RADIOGRAPH_MODALITIES", frozenset(("CR", "DX", "CT")))
+    monkeypatch.setattr(dicom_file, "RADIOGRAPH_CLASSES", frozenset((CTImageStorage,)))
     csv_file = labels(tmp_path, f"file,label\n{rows}\n")
     result = import_dicom(DicomSource(source, csv_file), tmp_path / "out", QUIET)
     named = {failure.source for failure in result.failures}

@@ -1,0 +1,403 @@
+"""From the bytes of a DICOM file to the stored pixels of a film, trusting none of them."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from typing import Any
+
+import numpy.typing as npt
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import get_frame
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.tag import BaseTag
+
+from edge_runtime.codestream import read_codestream
+from edge_runtime.dicom_codecs import PLUGIN_OF, register_codecs
+from edge_runtime.dicom_header import integer, text
+from edge_runtime.errors import (
+    CorruptRadiographError,
+    NotARadiographError,
+    TransferSyntaxError,
+    UnsupportedRadiographError,
+)
+from edge_runtime.pictures import check_size
+
+RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
+_SECONDARY_CAPTURE = frozenset(
+    {
+        uid.SecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    }
+)
+RADIOGRAPH_CLASSES = frozenset(
+    {
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        *_SECONDARY_CAPTURE,
+    }
+)
+_FOR_PROCESSING = frozenset(
+    {
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.DigitalMammographyXRayImageStorageForProcessing,
+        uid.DigitalIntraOralXRayImageStorageForProcessing,
+    }
+)
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+_COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+_PALETTE = frozenset({"PALETTE COLOR"})
+# Codings that keep every bit of a stored word, also those that no pixel uses.
+_UNCODED = frozenset({syntax for syntax, plugin in PLUGIN_OF.items() if not plugin}) | {
+    uid.RLELossless
+}
+# 40 million pixels of 16 bits, twice, and a long header.
+MAX_FILE_BYTES = 192 * 1024 * 1024
+# Of the parser, two or three an element. A film's header has some hundred elements.
+_MAX_READS = 100_000
+_PIXEL_DATA = 0x7FE00010
+
+
+def parse_dicom(data: bytes, name: str) -> Dataset:
+    """Read the data set of a DICOM file up to its pixels, with or without preamble and file meta.
+
+    What follows the pixels (padding, signatures, garbage) is not looked at.
+
+    Raises
+    ------
+    NotARadiographError
+        No DICOM.
+    UnsupportedRadiographError
+        A deflated file of more than :data:`MAX_FILE_BYTES`.
+    CorruptRadiographError
+        DICOM that cannot be parsed.
+    """
+    stream: io.BytesIO = _ShortStream(data)
+    try:
+        part_10 = read_preamble(stream, force=True) is not None
+        syntax = _read_syntax(stream)
+        if syntax == uid.DeflatedExplicitVRLittleEndian:
+            stream = _ShortStream(_inflate(stream.read(), name))
+        # Command elements (PS3.7) of a message that was saved as it came over the network.
+        read_dataset(stream, True, True, stop_when=lambda tag, _, __: tag.group != 0)
+        implicit, little = _encoding(syntax, stream)
+        dataset = read_dataset(stream, implicit, little, stop_when=_AfterPixels())
+        dataset.file_meta = FileMetaDataset()
+        if syntax is not None:
+            dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
+        known = "PixelData" in dataset or text(dataset, "SOPClassUID") is not None
+    except UnsupportedRadiographError:
+        raise
+    except Exception as error:
+        # pydicom raises whatever the parser trips over (struct, Value, Attribute, Recursion ...).
+        if data[128:132] == b"DICM":
+            raise CorruptRadiographError(
+                f"the DICOM file cannot be parsed ({type(error).__name__})",
+                "Send the film again",
+                name,
+            ) from None
+        known = part_10 = False
+    if not known and not part_10:
+        raise NotARadiographError(
+            "not a DICOM, PNG or JPEG file", "Leave it out, or export the film as DICOM", name
+        )
+    if syntax is None:
+        _guess_syntax(dataset, little, name)
+    return dataset
+
+
+def check_kind(dataset: Dataset, name: str) -> None:
+    """Refuse, before any pixel is decoded, what is not a single-frame radiograph.
+
+    Raises
+    ------
+    NotARadiographError
+        No pixels.
+    UnsupportedRadiographError
+        Another modality or object, for processing, multi-frame, coloured, not of 8 or 16 bits, or
+        implausibly small or large.
+    CorruptRadiographError
+        The header does not say what bright pixels are.
+    """
+    sop_class = uid.UID(text(dataset, "SOPClassUID") or "")
+    if not any(keyword in dataset for keyword in _PIXELS):
+        kind = f" ({sop_class.name})" if sop_class.type else ""
+        raise NotARadiographError(
+            f"a DICOM object without pixels{kind}, or cut off before them",
+            "Leave it out if there is nothing to screen, or send the film again",
+            name,
+        )
+    _check_class(dataset, sop_class, name)
+    frames = integer(dataset, "NumberOfFrames") if text(dataset, "NumberOfFrames") else 1
+    # 0 frames are a writer's way of saying that there is just one.
+    if frames not in (0, 1):
+        raise UnsupportedRadiographError(
+            f"a multi-frame image ({frames or 'unknown'} frames)", "Send single films", name
+        )
+    photometric = text(dataset, "PhotometricInterpretation")
+    if photometric is None:
+        raise CorruptRadiographError(
+            "no PhotometricInterpretation: bright and dark cannot be told apart",
+            "Send the film again, with a complete header",
+            name,
+        )
+    samples = integer(dataset, "SamplesPerPixel") if "SamplesPerPixel" in dataset else 1
+    if photometric not in (_GREY if samples == 1 else _COLOUR if samples == 3 else ()):
+        known = photometric if photometric in _GREY | _COLOUR | _PALETTE else "unknown"
+        raise UnsupportedRadiographError(
+            f"a colour image ({known}, {samples} samples per pixel)",
+            "Send the original greyscale film",
+            name,
+        )
+    bits = integer(dataset, "BitsAllocated")
+    if "PixelData" not in dataset or bits not in ((8, 16) if samples == 1 else (8,)):
+        what = f"{bits or 'unknown'} bits" if "PixelData" in dataset else "a floating-point number"
+        raise UnsupportedRadiographError(
+            f"{what} for each of {samples} samples per pixel",
+            "Send an 8 to 16 bit greyscale film",
+            name,
+        )
+    check_size(integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0, name)
+
+
+def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Decode the one frame of a film that passed :func:`check_kind`.
+
+    Returns
+    -------
+    pixels, notes
+        Stored values, uint8, int8, uint16 or int16, (rows, columns); or (rows, columns, 3) uint8
+        RGB, where the film is coded in colour. Bits outside those stored are left out.
+
+    Raises
+    ------
+    TransferSyntaxError
+        The pixels are coded in a way that is not read.
+    CorruptRadiographError
+        They cannot be decoded, or are not what the header says.
+    """
+    register_codecs()
+    syntax = uid.UID(text(dataset.file_meta, "TransferSyntaxUID") or "")
+    plugin = PLUGIN_OF.get(syntax)
+    if plugin is None or (plugin and plugin not in get_decoder(syntax).available_plugins):
+        known = f"{syntax.name} ({syntax})" if syntax.type else str(syntax)[:64]
+        raise TransferSyntaxError(
+            f"transfer syntax {known} is not one that is read"
+            if plugin is None
+            else f"no installed decoder reads transfer syntax {known}",
+            "Send the film uncompressed (Explicit VR Little Endian)",
+            name,
+        )
+    try:
+        if plugin and syntax != uid.RLELossless:
+            _check_codestream(dataset, name)
+        pixels, notes = _decode(dataset, syntax, plugin)
+    except CorruptRadiographError:
+        raise
+    except Exception as error:
+        # The decoders (C libraries and pydicom's checks) have no common exception.
+        raise CorruptRadiographError(
+            f"the pixels cannot be decoded ({syntax.name}, {type(error).__name__})",
+            "Send the film again",
+            name,
+        ) from None
+    return pixels, notes
+
+
+class _ShortStream(io.BytesIO):
+    """Ends the parser's work on a file of millions of elements of no length."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read as any stream does, so many times."""
+        self.reads += 1
+        if self.reads > _MAX_READS:
+            raise ValueError("more elements than any film has")
+        return super().read(size)
+
+
+class _AfterPixels:
+    """Stops the parser at the first element after the pixels."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
+        stop, self.seen = self.seen, self.seen or tag == _PIXEL_DATA
+        return stop
+
+
+def _read_syntax(stream: io.BytesIO) -> str | None:
+    """Read the transfer syntax from group 2, and leave the stream behind that group.
+
+    It is of explicit VR (PS3.10 7.1), but some writers have it implicit.
+    """
+    start, syntax = stream.tell(), None
+    for implicit in (False, True):
+        stream.seek(start)
+        meta = read_dataset(stream, implicit, True, stop_when=lambda tag, _, __: tag.group != 2)
+        syntax = text(meta, "TransferSyntaxUID")
+        if syntax is not None:
+            break
+    return syntax
+
+
+def _inflate(data: bytes, name: str) -> bytes:
+    """Inflate a data set (PS3.5 A.5), no further than any film goes."""
+    decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = decompressor.decompress(data, MAX_FILE_BYTES)
+    if decompressor.unconsumed_tail:
+        raise UnsupportedRadiographError(
+            f"a deflated file of more than {MAX_FILE_BYTES >> 20} MiB",
+            "Send the film uncompressed (Explicit VR Little Endian)",
+            name,
+        )
+    return inflated
+
+
+def _encoding(syntax: str | None, stream: io.BytesIO) -> tuple[bool, bool]:
+    """Return whether a data set is of implicit VR, and whether little endian.
+
+    Without a transfer syntax the first element tells: its VR is there or not, and its group is low.
+    """
+    if syntax is not None:
+        return syntax == uid.ImplicitVRLittleEndian, syntax != uid.ExplicitVRBigEndian
+    head = stream.read(6)
+    stream.seek(-len(head), io.SEEK_CUR)
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return not explicit, not (explicit and head[:1] == b"\0" and head[1:2] != b"\0")
+
+
+def _guess_syntax(dataset: Dataset, little: bool, name: str) -> None:
+    """Name the transfer syntax of a film that does not say; the pixels' own bytes tell no more."""
+    pixels = dataset.get_item(_PIXEL_DATA)
+    if pixels is not None and getattr(pixels, "length", 0) == 0xFFFFFFFF:
+        raise TransferSyntaxError(
+            "the pixels are compressed, and no transfer syntax says how",
+            "Send the film with its file meta information",
+            name,
+        )
+    dataset.file_meta.TransferSyntaxUID = (
+        uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    )
+
+
+def _check_class(dataset: Dataset, sop_class: uid.UID, name: str) -> None:
+    """Refuse other modalities and objects. A private class counts by its modality."""
+    modality = text(dataset, "Modality")
+    fitting: frozenset[str | None] = RADIOGRAPH_MODALITIES
+    if sop_class in _SECONDARY_CAPTURE:
+        fitting = RADIOGRAPH_MODALITIES | {None, "OT", "SC"}
+    elif sop_class in RADIOGRAPH_CLASSES:
+        fitting = RADIOGRAPH_MODALITIES | {None}
+    if modality not in fitting:
+        raise UnsupportedRadiographError(
+            f"modality {_word(modality)}, not a radiograph",
+            "Send plain films only (CR, DX, RG)",
+            name,
+        )
+    intent = (text(dataset, "PresentationIntentType") or "").upper()
+    if intent == "FOR PROCESSING" or sop_class in _FOR_PROCESSING:
+        raise UnsupportedRadiographError(
+            "raw detector data (FOR PROCESSING)", "Send the FOR PRESENTATION film", name
+        )
+    if sop_class.type and sop_class not in RADIOGRAPH_CLASSES:
+        raise UnsupportedRadiographError(
+            f"{sop_class.name}, not a radiograph", "Send plain films only (CR, DX, RG)", name
+        )
+
+
+def _word(value: str | None) -> str:
+    """Return a header's word for a message, if it is one: anything may stand there, also a name."""
+    if value is None:
+        return "missing"
+    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else "unknown"
+
+
+def _check_codestream(dataset: Dataset, name: str) -> None:
+    """Compare what header and compressed frame claim, before the decoder allocates for it."""
+    frame = get_frame(
+        dataset.PixelData,
+        0,
+        number_of_frames=1,
+        extended_offsets=(
+            (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+            if "ExtendedOffsetTable" in dataset
+            else None
+        ),
+    )
+    coded = read_codestream(frame)
+    if coded is None:
+        raise ValueError("no header of a codestream")
+    stated = (integer(dataset, "Rows"), integer(dataset, "Columns"))
+    if (coded.rows, coded.columns) != stated:
+        raise CorruptRadiographError(
+            f"the header says {stated[1]} x {stated[0]} pixels, the compressed image "
+            f"{coded.columns} x {coded.rows}",
+            "Send the film again",
+            name,
+        )
+    if coded.samples != (integer(dataset, "SamplesPerPixel") or 1):
+        raise ValueError("another number of samples")
+
+
+def _decode(
+    dataset: Dataset, syntax: uid.UID, plugin: str
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    allocated = integer(dataset, "BitsAllocated") or 0
+    stored = integer(dataset, "BitsStored")
+    stored = allocated if stored is None else stored
+    # pydicom would shift the whole film up and down to clear bits that are nearly always clear.
+    options: dict[str, Any] = {
+        "bits_stored": stored,
+        "correct_unused_bits": False,
+        "view_only": True,
+    }
+    # Where the header is silent on them: what nearly every film has.
+    for keyword, option, usual in (
+        ("SamplesPerPixel", "samples_per_pixel", 1),
+        ("PixelRepresentation", "pixel_representation", 0),
+        ("PlanarConfiguration", "planar_configuration", 0),
+    ):
+        if integer(dataset, keyword) is None:
+            options[option] = usual
+    pixels, _ = get_decoder(syntax).as_array(dataset, index=0, decoding_plugin=plugin, **options)
+    if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2:
+        raise ValueError(f"pixels of type {pixels.dtype}")
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    if plugin in ("", "osteoedge") and pixels.ndim == 2:
+        high = integer(dataset, "HighBit") if syntax in _UNCODED else None
+        return _clear_unused_bits(pixels, stored, high)
+    # JPEG 2000 and JPEG-LS say themselves how many bits there are.
+    return pixels, ()
+
+
+def _clear_unused_bits(
+    pixels: npt.NDArray[Any], stored: int, high: int | None
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    """Leave out the bits above the highest bit and below those stored (PS3.5 8.1.1).
+
+    Overlays lay there once, and values in the highest bits of a word are an old custom, too.
+    """
+    width = pixels.dtype.itemsize * 8
+    if stored >= width:
+        return pixels, ()
+    fits = int(pixels.view(f"u{pixels.dtype.itemsize}").max()) < 1 << stored
+    notes: tuple[str, ...] = ()
+    if high is None or not stored <= high < width:
+        high = stored - 1
+    elif fits:
+        high, notes = stored - 1, ("HighBit contradicts the pixels: they lie in the lowest bits",)
+    if fits and (pixels.dtype.kind == "u" or not pixels.max() >> (stored - 1)):
+        return pixels, notes
+    # The shift down keeps the sign.
+    return (pixels << (width - 1 - high)) >> (width - stored), notes
