@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
 from pydicom.dataset import Dataset
 
 from edge_runtime.dicom_file import (
@@ -41,6 +42,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "RADIOGRAPH_MODALITIES",
     "Radiograph",
+    "identifiers",
     "looks_like_radiograph",
     "read_radiograph",
 ]
@@ -177,7 +179,7 @@ def identifiers(path: Path) -> tuple[str | None, str | None]:
     """
     try:
         header = pydicom.dcmread(path, specific_tags=["SOPInstanceUID", "StudyInstanceUID"])
-        return _text(header, "SOPInstanceUID"), _text(header, "StudyInstanceUID")
+        return text(header, "SOPInstanceUID"), text(header, "StudyInstanceUID")
     except Exception:
         # Whatever the parser trips over; the file has been refused for a reason of its own.
         return None, None
