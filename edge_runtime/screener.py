@@ -192,7 +192,7 @@ class Screener:
 
         context = decision.context_logits(context_words(radiograph), fusion)
         probabilities = decision.fuse(real, fusion, context)
-        findings = check_quality(pixels, placement)
+        findings = check_quality(radiograph)
         verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals

@@ -1,0 +1,200 @@
+"""What can be measured of a film's quality, whatever model looks at it.
+
+Everything is measured on a small look at the film, at most :data:`LOOK` pixels long, which is about
+what a network sees: blur that is not seen there costs no network anything. Grain of the detector is
+averaged away on the way there, as it is on the way into a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_runtime.preprocess import DisplayImage, UInt8Image
+
+LOOK = 256
+"""Longest side of the look, pixels."""
+
+# Display levels of 256 that count as nothing but black, or white: JPEG shifts them by a few.
+BLACK, WHITE = 3, 250
+# A row of which more than this is pure black or white shows no limb, but what shutters covered.
+COVERED = 0.95
+# One grey between these, over the whole width of a film, is none that air or a shutter leaves.
+FILLED = (16, 240)
+
+# Structure is measured in so many blocks each way, and in those above this percentile. A margin on
+# each side is left out: under shutters lies a soft edge of scatter.
+BLOCKS, RICH, MARGIN = 8, 70, 0.15
+# Of a block more than this in pure white holds a marker or metal, and says nothing of the limb.
+BURNED_IN = 0.02
+# Mean grey of a block above which its grain was not cut off with the black.
+LIT = 8
+
+# Air is looked for on fewer pixels, in the lowest quarter of the greys that the film spans.
+AIR_LOOK, AIR_LEVEL, AIR_SLOPE = 96, 0.25, 0.005
+
+Real = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FilmMeasures:
+    """What a look at a film gives.
+
+    Attributes
+    ----------
+    black, white
+        Share of the field that is nothing but black or white, 0..1.
+    detail
+        How far the limb stands out: root mean square of what lies between 1 and 3 pixels (sigma)
+        of the look, grey levels of 256; the median of the blocks that show most.
+    sharpness
+        What is finer than 1 pixel, less the grain of the film's quietest part, over `detail`: 0.6
+        for a real film, 0.25 for one blurred (sigma) by 0.6 % of its long side.
+    grain
+        The same with the grain: 0.6 for a real film, 3 for noise alone.
+    empty_band
+        Longest run of rows or columns, from one edge of the film, that hold a single grey: share of
+        the film's side, 0..1.
+    missing_band
+        The same for a grey that is neither dark nor bright, which no shutter leaves.
+    air
+        Share of the film that is dark and without any structure, 0..1: what lies beside a limb.
+    """
+
+    black: float
+    white: float
+    detail: float
+    sharpness: float
+    grain: float
+    empty_band: float
+    missing_band: float
+    air: float
+
+
+def measure_film(display: DisplayImage) -> FilmMeasures:
+    """Measure a film.
+
+    Parameters
+    ----------
+    display
+        (rows, columns), uint8 or uint16, dark is 0.
+    """
+    look = small_look(display)
+    empty, missing = _bands(look)
+    field = _field(look)
+    if field is None:
+        white = float((look > WHITE).mean())
+        return FilmMeasures(1.0 - white, white, 0.0, 0.0, 0.0, empty, missing, 1.0 - white)
+    detail, sharpness, grain = _structure(field)
+    return FilmMeasures(
+        black=float((field < BLACK).mean()),
+        white=float((field > WHITE).mean()),
+        detail=detail,
+        sharpness=sharpness,
+        grain=grain,
+        empty_band=empty,
+        missing_band=missing,
+        air=_air(look),
+    )
+
+
+def small_look(display: DisplayImage) -> UInt8Image:
+    """Return the film, at most :data:`LOOK` pixels long, 0..255.
+
+    Of a large film whole boxes of columns are averaged and rows are left out, which reads a tenth
+    of it and costs a tenth of what averaging all of it does.
+    """
+    step = min(max(display.shape) // (LOOK + LOOK // 4), min(display.shape) // BLOCKS)
+    taken: npt.NDArray[np.generic] = display
+    if step > 1:
+        rows, columns = display.shape[0] // step, display.shape[1] // step
+        taken = cv2.resize(
+            display[: rows * step : step, : columns * step],
+            (columns, rows),
+            interpolation=cv2.INTER_AREA,
+        )
+    if taken.dtype == np.uint16:
+        taken = (taken.astype(np.uint32) + 128) // 257
+    return _at_most(taken.astype(np.uint8, copy=False), LOOK)
+
+
+def _at_most(pixels: UInt8Image, longest: int) -> UInt8Image:
+    scale = longest / max(pixels.shape)
+    if scale >= 1.0:
+        return pixels
+    rows, columns = (max(1, round(side * scale)) for side in pixels.shape)
+    smaller = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    return smaller.astype(np.uint8, copy=False)
+
+
+def _bands(look: UInt8Image) -> tuple[float, float]:
+    """Return `empty_band` and `missing_band`."""
+    empty = missing = 0.0
+    for lines in (look, look[::-1], look.T, look.T[::-1]):
+        # One level apart is rounding.
+        varied = lines.max(axis=1) - lines.min(axis=1) > 1
+        length = int(np.argmax(varied)) if varied.any() else len(varied)
+        if length:
+            share, level = length / len(varied), float(lines[:length].mean())
+            empty = max(empty, share)
+            if FILLED[0] <= level <= FILLED[1]:
+                missing = max(missing, share)
+    return empty, missing
+
+
+def _field(look: UInt8Image) -> UInt8Image | None:
+    """Return the look without the covered rows and columns around it; None where all are."""
+    covered = (look < BLACK) | (look > WHITE)
+    rows = np.flatnonzero(covered.mean(axis=1) <= COVERED)
+    columns = np.flatnonzero(covered.mean(axis=0) <= COVERED)
+    if min(len(rows), len(columns)) == 0:
+        return None
+    return look[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _structure(field: UInt8Image) -> tuple[float, float, float]:
+    """Return `detail`, `sharpness` and `grain`.
+
+    Blocks, and the median of them, because a few sharp letters on a blurred film hold more energy
+    than all of its bones.
+    """
+    grey = field.astype(np.float32)
+    smooth, smoother = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.0, 3.0))
+    fine, coarse = _per_block((grey - smooth) ** 2), _per_block((smooth - smoother) ** 2)
+    level = _per_block(grey)
+    usable = _per_block((field > WHITE).astype(np.float32)) <= BURNED_IN
+    if not usable.any():
+        return 0.0, 0.0, 0.0
+    fine, coarse, level = fine[usable], coarse[usable], level[usable]
+    lit = fine[level > LIT]
+    quiet = float(lit.min()) if len(lit) else 0.0
+    rich = coarse >= np.percentile(coarse, RICH)
+    fine, coarse = fine[rich], np.maximum(coarse[rich], 1e-6)
+    return (
+        float(np.sqrt(np.median(coarse))),
+        float(np.median(np.sqrt(np.maximum(fine - quiet, 0.0) / coarse))),
+        float(np.median(np.sqrt(fine / coarse))),
+    )
+
+
+def _per_block(values: Real) -> Real:
+    """Return the means of :data:`BLOCKS` x :data:`BLOCKS` blocks, without the outer margin."""
+    top, left = (int(side * MARGIN) for side in values.shape)
+    inner = values[top : values.shape[0] - top, left : values.shape[1] - left]
+    means = cv2.resize(inner, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32).ravel()
+
+
+def _air(look: UInt8Image) -> float:
+    """Return `air`."""
+    small = _at_most(look, AIR_LOOK).astype(np.float32)
+    smooth = cv2.GaussianBlur(small, (0, 0), 1.0)
+    dark, bright = np.percentile(smooth, (2, 98))
+    unit = (smooth - dark) / max(float(bright - dark), 1.0)
+    across, down = (cv2.Sobel(unit, -1, x, 1 - x, scale=1 / 8) for x in (1, 0))
+    slope = cv2.magnitude(across, down)
+    flat = ((slope < AIR_SLOPE) & (unit < AIR_LEVEL)).astype(np.uint8)
+    return float(cv2.morphologyEx(flat, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)).mean())
