@@ -21,9 +21,9 @@ MIN_DETAIL = 0.8
 # Most 1.44. Noise alone has 2.5 to 3.5.
 MAX_GRAIN = 1.6
 # Least 0.319. 0.25 on average where blurred (sigma) by 0.6 % of the long side.
-MIN_SHARPNESS = 0.28
+MIN_SHARPNESS = 0.25
 # Most 0.68: air beside a knee.
-MAX_BLACK = 0.75
+MAX_BLACK = 0.7
 # Most 0.30: three films whose shutters are white and askew; the next has 0.09. A limb of metal
 # implants is not in these datasets, and must stay below.
 MAX_WHITE = 0.15
