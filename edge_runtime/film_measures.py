@@ -48,8 +48,10 @@ class FilmMeasures:
 
     Attributes
     ----------
+    black_film
+        Share of the film that is nothing but black, 0..1.
     black, white
-        Share of the field that is nothing but black or white, 0..1.
+        The same for black and white in the field: without what shutters or air cover around it.
     detail
         How far the limb stands out: root mean square of what lies between 1 and 3 pixels (sigma)
         of the look, grey levels of 256; the median of the blocks that show most.
@@ -68,6 +70,7 @@ class FilmMeasures:
         Share of the film that is dark and without any structure, 0..1: what lies beside a limb.
     """
 
+    black_film: float
     black: float
     white: float
     detail: float
@@ -89,11 +92,9 @@ def measure_film(display: DisplayImage) -> FilmMeasures:
     look = small_look(display)
     empty, missing = _bands(look)
     field = _field(look)
-    if field is None:
-        white = float((look > WHITE).mean())
-        return FilmMeasures(1.0 - white, white, 0.0, 0.0, 0.0, empty, missing, 1.0 - white)
     detail, sharpness, grain = _structure(field)
     return FilmMeasures(
+        black_film=float((look < BLACK).mean()),
         black=float((field < BLACK).mean()),
         white=float((field > WHITE).mean()),
         detail=detail,
@@ -151,13 +152,13 @@ def _bands(look: UInt8Image) -> tuple[float, float]:
     return empty, missing
 
 
-def _field(look: UInt8Image) -> UInt8Image | None:
-    """Return the look without the covered rows and columns around it; None where all are."""
+def _field(look: UInt8Image) -> UInt8Image:
+    """Return the look without the covered rows and columns around it; all of it if all are."""
     covered = (look < BLACK) | (look > WHITE)
     rows = np.flatnonzero(covered.mean(axis=1) <= COVERED)
     columns = np.flatnonzero(covered.mean(axis=0) <= COVERED)
     if min(len(rows), len(columns)) == 0:
-        return None
+        return look
     return look[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
