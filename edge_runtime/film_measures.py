@@ -23,8 +23,9 @@ LOOK = 256
 BLACK, WHITE = 3, 250
 # A row of which more than this is pure black or white shows no limb, but what shutters covered.
 COVERED = 0.95
-# One grey between these, over the whole width of a film, is none that air or a shutter leaves.
-FILLED = (16, 240)
+# Air may be one grey from end to end of a film, but is the darkest thing on it, and shutters leave
+# black or white. A fill is so much brighter than the dark twentieth of the rest, and no more.
+FILL_ABOVE_DARK, FILL_BELOW = 16, 240
 
 # Structure is measured in so many blocks each way, and in those above this quantile. A margin on
 # each side is left out: under shutters lies a soft edge of scatter.
@@ -65,7 +66,7 @@ class FilmMeasures:
         Longest run of rows or columns, from one edge of the film, that hold a single grey: share of
         the film's side, 0..1.
     missing_band
-        The same for a grey that is neither dark nor bright, which no shutter leaves.
+        The same for a grey that neither air nor a shutter leaves.
     air
         Share of the film that is dark and without any structure, 0..1: what lies beside a limb.
     """
@@ -138,17 +139,16 @@ def _at_most(pixels: UInt8Image, longest: int) -> UInt8Image:
 def _bands(look: UInt8Image) -> tuple[float, float]:
     """Return `empty_band` and `missing_band`."""
     empty = missing = 0.0
-    for axis in (0, 1):
+    for lines in (look, look[::-1], look.T, look.T[::-1]):
+        grey = int(np.median(lines[0]))
         # One level apart is rounding.
-        varied = np.ptp(look, axis=1 - axis) > 1
-        for lines, ends in ((look, varied), (np.flip(look, axis), varied[::-1])):
-            length = int(np.argmax(ends)) if ends.any() else len(ends)
-            if length:
-                share = length / len(ends)
-                level = float(lines.take(range(length), axis).mean())
-                empty = max(empty, share)
-                if FILLED[0] <= level <= FILLED[1]:
-                    missing = max(missing, share)
+        same = (lines.max(axis=1) <= grey + 1) & (lines.min(axis=1) >= grey - 1)
+        length = len(same) if same.all() else int(np.argmin(same))
+        empty = max(empty, length / len(same))
+        if 0 < length < len(same):
+            dark = float(np.percentile(lines[length:], 5))
+            if dark + FILL_ABOVE_DARK < grey < FILL_BELOW:
+                missing = max(missing, length / len(same))
     return empty, missing
 
 

@@ -27,8 +27,8 @@ MAX_BLACK, MAX_BLACK_FILM = 0.7, 0.85
 # Most 0.30: three films whose shutters are white and askew; the next has 0.09. A limb of metal
 # implants is not in these datasets, and must stay below.
 MAX_WHITE = 0.15
-# Of the film's side. Most 0.42 in one grey of any kind, 0.17 in one that no shutter leaves.
-MAX_EMPTY_BAND, MAX_MISSING_BAND = 0.5, 0.25
+# Of the film's side. Most 0.42 in one grey of any kind, MISSING in one that is not air's.
+MAX_EMPTY_BAND, MAX_MISSING_BAND = 0.55, 0.25
 # Least 0.03 in FracAtlas without hips and shoulders and 0.096 in BTXRD centre 2; 0.017 at the 1st
 # percentile of centre 1.
 MIN_AIR = 0.012

@@ -92,6 +92,15 @@ def test_a_part_that_did_not_arrive(knee: npt.NDArray[np.uint8], level: int, sha
     )
 
 
+@pytest.mark.parametrize("grey", [0, 40, 120])
+def test_air_of_one_grey_is_no_missing_part(grey: int) -> None:
+    """A detector that is saturated beside the limb gives one value there, whatever the window."""
+    down, across = np.mgrid[0:400, 0:300]
+    away = np.abs(across - 190)
+    limb = grey + 40 + 60 * (away < 30) + 30 * (away < 30) * (np.sin(down / 4) > 0)
+    assert check(np.where(away < 60, limb, grey).astype(np.uint8), body_part="FOREARM") == ()
+
+
 def test_burnt_through(knee: npt.NDArray[np.uint8]) -> None:
     reason, action = only(check(SPOIL["burnt through"](knee, 0.95, 0)))
     assert reason == "the limb is burnt through: most of the film is black"
