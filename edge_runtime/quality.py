@@ -15,22 +15,23 @@ from edge_runtime.radiograph import Radiograph
 # Measured on 4,412 valid films: FracAtlas (1,500) and BTXRD, centre 1 (2,637) and centre 2 (275).
 # "Least" and "most" are over all of them, "blurred" and the like as in docs/quality.md.
 
-# Grey levels of 256. Least 0.95, for a film whose letter alone is bright; an empty exposure, with a
-# frame or a slope of brightness or without, stays below 0.7.
+# Grey levels of 256. Least 0.94, for a film whose letter alone is bright; the beam alone, with a
+# frame and a slope of brightness, stays below.
 MIN_DETAIL = 0.8
 # Most 1.44. Noise alone has 2.5 to 3.5.
 MAX_GRAIN = 1.6
-# Least 0.319. 0.25 on average where blurred (sigma) by 0.6 % of the long side.
+# Least 0.225 and 0.247 (FracAtlas), then 0.252; half of the films have more than 0.44. All but a
+# few films fall below where blurred (sigma) by 2 pixels of 256.
 MIN_SHARPNESS = 0.25
 # Of the field most 0.68, air beside a knee; of the film 0.81, a shoulder in a small field.
 MAX_BLACK, MAX_BLACK_FILM = 0.7, 0.85
 # Most 0.30: three films whose shutters are white and askew; the next has 0.09. A limb of metal
 # implants is not in these datasets, and must stay below.
 MAX_WHITE = 0.15
-# Of the film's side. Most 0.42 in one grey of any kind, MISSING in one that is not air's.
+# Of the film's side. Most 0.42 in one grey of any kind, 0.12 in one that is not air's.
 MAX_EMPTY_BAND, MAX_MISSING_BAND = 0.55, 0.25
-# Least 0.03 in FracAtlas without hips and shoulders and 0.096 in BTXRD centre 2; 0.017 at the 1st
-# percentile of centre 1.
+# Of films of parts that stand alone, least 0.03 in FracAtlas and 0.096 in BTXRD centre 2; in centre
+# 1 five of 662 have less.
 MIN_AIR = 0.012
 # Most 2.5. Whole legs, stitched from three exposures, have 3.
 MAX_ASPECT = 4.0
