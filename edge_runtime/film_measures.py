@@ -103,7 +103,8 @@ def measure_film(display: DisplayImage) -> FilmMeasures:
         grain=grain,
         empty_band=empty,
         missing_band=missing,
-        air=_air(look),
+        # Dark shutters make the air between them look bright.
+        air=max(_air(look), _air(field)),
     )
 
 

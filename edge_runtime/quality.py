@@ -31,7 +31,7 @@ MAX_WHITE = 0.15
 # Of the film's side. Most 0.42 in one grey of any kind, 0.12 in one that is not air's.
 MAX_EMPTY_BAND, MAX_MISSING_BAND = 0.55, 0.25
 # Of films of parts that stand alone, least 0.03 in FracAtlas and 0.096 in BTXRD centre 2; in centre
-# 1 five of 662 have less.
+# 1 two of 662 have less, both too dark to look at.
 MIN_AIR = 0.012
 # Most 2.5. Whole legs, stitched from three exposures, have 3.
 MAX_ASPECT = 4.0
