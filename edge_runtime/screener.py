@@ -274,7 +274,7 @@ class Screener:
 
         words = context_words(radiograph, context)
         probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
-        findings = (*check_quality(pixels, placement), *self._limb_findings(real))
+        findings = (*check_quality(radiograph), *self._limb_findings(real))
         verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals

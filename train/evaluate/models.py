@@ -178,14 +178,14 @@ class FloatModel:
 
     def answer(self, radiograph: Radiograph) -> Answer:
         """Answer one film."""
-        pixels, placement = to_network_pixels(radiograph.display, self.spec)
+        pixels, _ = to_network_pixels(radiograph.display, self.spec)
         outputs = self._run(pixels)
         if self._mirror:
             outputs = decision.average_mirrored(outputs, self._run(pixels[:, ::-1]))
         context = decision.context_logits(context_words(radiograph), self._fusion)
         probabilities = decision.fuse(outputs, self._fusion, context)
         verdict, _ = decision.decide(probabilities, self.operating_points)
-        if any(finding.refuses for finding in check_quality(pixels, placement)):
+        if any(finding.refuses for finding in check_quality(radiograph)):
             verdict = "unable"
         no_tumour, benign, malignant = (float(p) for p in probabilities)
         return Answer(
