@@ -42,8 +42,10 @@ class TensorSpec(_Part):
 
     def dequantize(self, stored: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
         """Return real values, float32, same shape."""
-        shifted = stored.astype(np.float32) - np.float32(self.zero_point)
-        return shifted * np.float32(self.scale)
+        real = stored.astype(np.float32)
+        real -= np.float32(self.zero_point)
+        real *= np.float32(self.scale)
+        return real
 
 
 class Representative(_Part):
