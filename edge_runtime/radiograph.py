@@ -2,19 +2,19 @@
 
 Display pixels follow PS3.4 N.2 (the grayscale pipeline): modality LUT or rescale, then VOI LUT or
 window, then the inversion that MONOCHROME1 asks for, once. All three act on single stored values,
-so they are worked out on a table of at most 65,536 entries and the film is looked up in it.
+so they are worked out on a table of at most 65,536 entries and the film is looked up in it
+(:mod:`edge_runtime.lookup`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
 from edge_runtime.dicom_codecs import register_codecs
+from edge_runtime.digest import FileDigest
 from edge_runtime.errors import (
     CorruptRadiographError,
     NotARadiographError,
@@ -34,6 +35,7 @@ from edge_runtime.errors import (
     TransferSyntaxError,
     UnsupportedRadiographError,
 )
+from edge_runtime.lookup import count, look_up, values_between
 from edge_runtime.preprocess import DisplayImage
 
 T = TypeVar("T")
@@ -62,8 +64,8 @@ class Radiograph:
         (rows, columns), uint8 0..255 or uint16 0..65535, dark is 0.
     source
         The file name, without its folder.
-    sha256
-        Of the file's bytes, 64 hexadecimal digits.
+    digest
+        Of the file's bytes.
     pixel_spacing_mm
         (between rows, between columns), or None where the film does not say.
     age_years, sex, body_part, view, laterality
@@ -76,7 +78,7 @@ class Radiograph:
 
     display: DisplayImage
     source: str
-    sha256: str
+    digest: FileDigest
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
     modality: str | None = None
@@ -88,6 +90,11 @@ class Radiograph:
     laterality: str | None = None
     notes: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes, 64 hexadecimal digits; waits until they are worked out."""
+        return self.digest.hexdigest()
 
 
 def read_radiograph(source: Path | str | bytes | Dataset) -> Radiograph:
@@ -132,9 +139,10 @@ def read_radiograph(source: Path | str | bytes | Dataset) -> Radiograph:
             raise CorruptRadiographError(
                 f"cannot be read ({error.strerror})", "Check the disk and the permissions", name
             ) from None
+    digest = FileDigest(data)
     if data.startswith((_PNG_MAGIC, _JPEG_MAGIC)):
-        return _from_picture(data, name, started)
-    return _from_dicom(data, name, started)
+        return _from_picture(data, digest, name, started)
+    return _from_dicom(data, digest, name, started)
 
 
 def looks_like_radiograph(path: Path) -> bool:
@@ -149,11 +157,13 @@ def looks_like_radiograph(path: Path) -> bool:
     return head[128:132] == b"DICM" or head.startswith((_PNG_MAGIC, _JPEG_MAGIC))
 
 
-def _from_picture(data: bytes, name: str, started: float) -> Radiograph:
+def _from_picture(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:
     png = data.startswith(_PNG_MAGIC)
     # OpenCV fills what is missing of a truncated file with grey and says so only on stderr.
     complete = b"IEND" in data[-64:] if png else b"\xff\xd9" in data[-4096:]
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if complete else None
+    pixels: npt.NDArray[Any] | None = None
+    if complete:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise CorruptRadiographError(
             "the picture is truncated or damaged", "Export it again from its source", name
@@ -168,9 +178,10 @@ def _from_picture(data: bytes, name: str, started: float) -> Radiograph:
     notes: tuple[str, ...] = ("no pixel spacing: sizes are in pixels",)
     parsed = time.perf_counter()
     if pixels.dtype == np.uint16:
-        low, high = _percentile_window(np.bincount(pixels.ravel(), minlength=65536))
-        table = _to_display(_linear(np.arange(65536, dtype=np.float64), low, high))
-        pixels = table[pixels]
+        values = values_between(pixels)
+        low, high = (int(values[entry]) for entry in _percentile_window(count(pixels, values)))
+        shown = _linear(values.astype(np.float64), low, high)
+        pixels = look_up(pixels, values, _to_display(shown))
         notes += ("16 bits without a window: shown from percentile 0.5 to 99.5",)
     elif pixels.dtype != np.uint8:
         raise UnsupportedRadiographError(
@@ -180,13 +191,13 @@ def _from_picture(data: bytes, name: str, started: float) -> Radiograph:
     return Radiograph(
         display=np.ascontiguousarray(pixels),
         source=name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        digest=digest,
         notes=notes,
         timings_ms=_timings(started, parsed),
     )
 
 
-def _from_dicom(data: bytes, name: str, started: float) -> Radiograph:
+def _from_dicom(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:
     register_codecs()
     dataset = _parse(data, name)
     _check_kind(dataset, name)
@@ -199,7 +210,7 @@ def _from_dicom(data: bytes, name: str, started: float) -> Radiograph:
     return Radiograph(
         display=display,
         source=name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        digest=digest,
         sop_instance_uid=_text(dataset, "SOPInstanceUID"),
         study_instance_uid=_text(dataset, "StudyInstanceUID"),
         modality=_text(dataset, "Modality"),
@@ -336,14 +347,11 @@ def _display(
     dataset: Dataset, stored: npt.NDArray[np.integer], name: str
 ) -> tuple[DisplayImage, tuple[str, ...]]:
     """Run the grayscale pipeline on a table of stored values and look the film up in it."""
-    low, high = int(stored.min()), int(stored.max())
-    index = stored if low == 0 else (stored.astype(np.int32) - low).astype(np.uint16)
-    values = np.arange(low, high + 1, dtype=np.int32)
-    counts = np.bincount(index.ravel(), minlength=len(values))
+    values = values_between(stored)
     padding = _padding(dataset, values)
     try:
         modality = np.asarray(apply_modality_lut(values, dataset), np.float64)
-        shown, note = _voi(dataset, modality, np.where(padding, 0, counts))
+        shown, note = _voi(dataset, modality, lambda: np.where(padding, 0, count(stored, values)))
     except Exception as error:
         raise CorruptRadiographError(
             f"its lookup table or window cannot be applied ({type(error).__name__})",
@@ -354,7 +362,7 @@ def _display(
         # PresentationLUTShape INVERSE says the same thing again (PS3.3 C.8.11.3): count it once.
         shown = 1.0 - shown
     shown[padding] = 0.0
-    return _to_display(shown)[index], (note,) if note else ()
+    return look_up(stored, values, _to_display(shown)), (note,) if note else ()
 
 
 def _padding(dataset: Dataset, values: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
@@ -368,9 +376,14 @@ def _padding(dataset: Dataset, values: npt.NDArray[np.int32]) -> npt.NDArray[np.
 
 
 def _voi(
-    dataset: Dataset, values: npt.NDArray[np.float64], counts: npt.NDArray[np.integer]
+    dataset: Dataset,
+    values: npt.NDArray[np.float64],
+    counts: Callable[[], npt.NDArray[np.integer]],
 ) -> tuple[npt.NDArray[np.float64], str | None]:
-    """Map modality values to 0..1 by VOI LUT, window or percentiles (PS3.3 C.11.2)."""
+    """Map modality values to 0..1 by VOI LUT, window or percentiles (PS3.3 C.11.2).
+
+    ``counts`` tells how many pixels have each value; only percentiles need it, and it is slow.
+    """
     if dataset.get("VOILUTSequence"):
         looked_up = np.asarray(apply_voi(values.astype(np.int64), dataset), np.float64)
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
@@ -387,7 +400,7 @@ def _voi(
             return _linear(values, centre - 0.5 - half, centre - 0.5 + half), None
     # A negative rescale slope turns the order of stored values around.
     order = np.argsort(values, kind="stable")
-    darkest, brightest = _percentile_window(counts[order])
+    darkest, brightest = _percentile_window(counts()[order])
     ordered: npt.NDArray[np.float64] = values[order]
     return (
         _linear(values, float(ordered[darkest]), float(ordered[brightest])),
