@@ -182,17 +182,19 @@ class Screener:
         fusion = calibration.fusion
         start = time.perf_counter()
         pixels, placement = to_network_pixels(radiograph.display, spec)
-        tensor = self.quantize(pixels)
-        preprocessed = time.perf_counter()
-        real = self._outputs(tensor)
+        findings = check_quality(pixels, placement)
+        tensors = [self.quantize(pixels)]
         if calibration.mirror:
-            mirrored = self._outputs(np.ascontiguousarray(tensor[:, :, ::-1]))
-            real = decision.average_mirrored(real, mirrored)
+            tensors.append(np.ascontiguousarray(tensors[0][:, :, ::-1]))
+        preprocessed = time.perf_counter()
+        stored = [self._model.run(tensor) for tensor in tensors]
         invoked = time.perf_counter()
 
+        real, *mirrored = (self._real(outputs) for outputs in stored)
+        if mirrored:
+            real = decision.average_mirrored(real, mirrored[0])
         context = decision.context_logits(context_words(radiograph), fusion)
         probabilities = decision.fuse(real, fusion, context)
-        findings = check_quality(pixels, placement)
         verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
@@ -213,7 +215,10 @@ class Screener:
         marked = []
         if mask is not None and lesion_probability is not None:
             marked = decision.lesions(mask, lesion_probability, placement, spec)
+        familiarity = self._familiarity(real)
         finished = time.perf_counter()
+        sha256 = radiograph.sha256  # which may take longer than all this
+        total = sum(radiograph.timings_ms.values()) + (time.perf_counter() - start) * 1e3
         timings = {
             **radiograph.timings_ms,
             "preprocess": (preprocessed - start) * 1e3,
@@ -225,7 +230,7 @@ class Screener:
             synthetic=manifest.purpose == "demo",
             source=Source(
                 file=radiograph.source,
-                sha256=radiograph.sha256,
+                sha256=sha256,
                 sop_instance_uid=radiograph.sop_instance_uid,
                 study_instance_uid=radiograph.study_instance_uid,
             ),
@@ -246,7 +251,7 @@ class Screener:
                 for b, peak, area in marked
             ),
             quality=findings,
-            out_of_distribution=self._familiarity(real),
+            out_of_distribution=familiarity,
             context=_context(radiograph, fusion),
             notes=radiograph.notes,
             delegate=self.delegate,
@@ -261,7 +266,7 @@ class Screener:
             software=f"osteoedge {edge_runtime.__version__}",
             timings_ms={
                 **{stage: round(ms, 3) for stage, ms in timings.items()},
-                "total": round(sum(timings.values()), 3),
+                "total": round(total, 3),
             },
             mask=mask,
             mask_probability=lesion_probability,
@@ -284,9 +289,8 @@ class Screener:
             threshold=limits.threshold,
         )
 
-    def _outputs(self, tensor: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Run the model and return what each head's numbers stand for, without the batch axis."""
-        stored = self._model.run(tensor)
+    def _real(self, stored: Outputs) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what each head's numbers stand for, without the batch axis."""
         heads = self.bundle.manifest.model.outputs
         return {head: spec.dequantize(stored[head])[0] for head, spec in heads.items()}
 
