@@ -40,8 +40,8 @@ class TensorSpec(_Part):
     scale: float = Field(gt=0)
     zero_point: int = Field(ge=-128, le=127)
 
-    def dequantize(self, stored: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-        """Return real values, float32, same shape."""
+    def dequantize(self, stored: npt.NDArray[np.int8 | np.float32]) -> npt.NDArray[np.float32]:
+        """Return real values, float32, same shape; of stored ones, or of means of them."""
         real = stored.astype(np.float32)
         real -= np.float32(self.zero_point)
         real *= np.float32(self.scale)
