@@ -145,7 +145,7 @@ def measure_stages(
     bounds = [
         *(
             Bound(
-                f"film to JSON / {_floor(count)}",
+                f"to JSON / {_floor(count)}",
                 ratio(timed["ours"], timed[_floor(count)]), 1.5, "x",
             )
             for count in range(1, passes + 1)
@@ -156,7 +156,7 @@ def measure_stages(
               ratio(network["infer"], network["bare"]), 1.03, "x"),
         Bound("output handling", _exact(post), 0.3, "ms"),
         Bound("first result, cold process", _exact(cold["cold_ms"]), 1000.0, "ms"),
-        Bound(f"memory, film of {MEMORY_SIDE} x {MEMORY_SIDE}", _exact(memory["film_mb"]),
+        Bound(f"memory, {MEMORY_SIDE} x {MEMORY_SIDE} film", _exact(memory["film_mb"]),
               180.0, "MB"),
         Bound(f"more after {SCREENINGS} films", _exact(memory["growth_mb"]), 5.0, "MB"),
     ]  # fmt: skip
@@ -305,7 +305,7 @@ def table(document: dict[str, Any]) -> Table:
         spread = f"{value['low']:.3f}-{value['high']:.3f}" if value["low"] < value["high"] else ""
         result.add_row(
             bound["what"],
-            f"{value['value']:.3f} {unit}",
+            f"{value['value']:.{3 if unit == 'x' else 1}f} {unit}",
             spread,
             f"{'>=' if bound['at_least'] else '<='} {bound['limit']:g} {unit}",
             "held" if bound["held"] else "[bold red]MISSED[/]",
