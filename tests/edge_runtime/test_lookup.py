@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import lookup
@@ -41,6 +41,7 @@ def opencv(request: pytest.FixtureRequest) -> Any:
         yield
 
 
+@settings(deadline=None)
 @given(films(("u1", "i1", "<u2", "<i2", ">u2", ">i2")), st.booleans())
 def test_tables_are_numpy_indexing(pixels: Stored, view: bool) -> None:
     pixels = pixels[::-1, ::2] if view else pixels
@@ -71,8 +72,8 @@ def displayed(
     padded = np.zeros(stored.shape, bool) if padding is None else stored == padding
     if window is None:
         ordered = np.sort(values[~padded])
-        ranks = [int(np.ceil(share * len(ordered))) - 1 for share in (0.005, 0.995)]
-        low, high = (ordered[max(rank, 0)] for rank in ranks)
+        shares = np.arange(1, len(ordered) + 1) / len(ordered)
+        low, high = ordered[np.searchsorted(shares, (0.005, 0.995))]
     else:
         centre, width, function = window
         if function == "LINEAR":
@@ -90,13 +91,15 @@ def displayed(
     return np.rint(np.where(padded, 0.0, shown) * 65535.0).astype(np.uint16)
 
 
+# Where in the film's range, how much of it, and which curve: every window shows something of it.
 WINDOWS = st.none() | st.tuples(
-    st.integers(-500, 3000),
-    st.integers(500, 4000),
+    st.floats(0.0, 1.0),
+    st.floats(0.05, 2.0),
     st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
 )
 
 
+@settings(deadline=None)
 @given(
     films(("u1", "<u2", "<i2"), st.tuples(st.integers(64, 80), st.integers(64, 80))),
     WINDOWS,
@@ -110,6 +113,10 @@ def test_display_values_are_those_of_every_pixel_on_its_own(
     slope, intercept = rescale
     attributes: dict[str, Any] = {"RescaleSlope": slope, "RescaleIntercept": intercept}
     if window is not None:
+        position, share, function = window
+        ends = np.array([stored.min(), stored.max()]) * slope + intercept
+        centre = round(ends.min() + position * np.ptp(ends))
+        window = (centre, max(2, round(share * np.ptp(ends))), function)
         names = ("WindowCenter", "WindowWidth", "VOILUTFunction")
         attributes |= dict(zip(names, window, strict=True))
     # A film that is all padding has no default window to speak of.
