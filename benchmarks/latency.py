@@ -93,7 +93,7 @@ def benchmark(
                 queries[f"{key}/screen"] = partial(screener.screen, radiograph)
                 row.update(status="ok", degraded=list(screener.degraded))
                 try:
-                    row.update(_cold(path, delegate, count, film))
+                    row.update(cold_start(path, delegate, count, film))
                 except subprocess.CalledProcessError as error:
                     said = error.stderr.strip().splitlines()
                     why = said[-1] if said else f"exit code {error.returncode}"
@@ -139,7 +139,7 @@ def _figures(invoke: Latencies, screen: Latencies) -> Row:
     }
 
 
-def _cold(path: Path, delegate: str, threads: int, film: Path) -> Row:
+def cold_start(path: Path, delegate: str, threads: int, film: Path) -> Row:
     """Return the median time and memory of first screenings in fresh processes.
 
     Raises

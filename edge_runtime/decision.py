@@ -43,10 +43,12 @@ def average_mirrored(
 
     Maps (..., rows, columns, channels). Errors that depend on the side average out.
     """
-    return {
-        head: np.asarray((output + mirrored[head][..., ::-1, :]) / 2.0, np.float32)
-        for head, output in outputs.items()
-    }
+    averaged = {}
+    for head, output in outputs.items():
+        averaged[head] = output + mirrored[head][..., ::-1, :]
+        # In place: these are the largest arrays after the network.
+        averaged[head] *= np.float32(0.5)
+    return averaged
 
 
 def logits_from_cam(cam: FloatArray) -> FloatArray:
@@ -255,7 +257,8 @@ def lesions(
         box = placement.to_source_box(
             (left * cell_x, top * cell_y, (left + width) * cell_x, (top + height) * cell_y)
         )
-        peak = float(probability[labels == component].max())
+        inside = np.s_[top : top + height, left : left + width]
+        peak = float(probability[inside][labels[inside] == component].max())
         found.append((box, peak, min(1.0, area * cell_x * cell_y / film_area)))
     return sorted(found, key=lambda lesion: -lesion[1])
 

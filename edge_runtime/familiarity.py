@@ -45,7 +45,8 @@ class FamiliarFilms:
     def distance(self, features: Floats) -> npt.NDArray[np.float64]:
         """Return the distance of films, (...), of features (..., d); about 1 for training films."""
         away = features.astype(np.float64) - self.centre
-        along = away @ self.directions
+        # NumPy multiplies unlike types through small buffers, three times as slowly.
+        along = away @ self.directions.astype(np.float64)
         rest = np.square(away).sum(axis=-1) - np.square(along).sum(axis=-1)
         squared = (np.square(along) / self.variances[:-1]).sum(axis=-1)
         squared = squared + np.maximum(rest, 0.0) / self.variances[-1]

@@ -162,4 +162,5 @@ def quantize_input(
     """
     levels = spec.normalise(np.arange(256, dtype=np.uint8))
     table = np.clip(np.rint(levels / np.float32(scale)) + zero_point, -128, 127).astype(np.int8)
-    return np.repeat(table[pixels][np.newaxis, :, :, np.newaxis], channels, axis=3)
+    stored = np.asarray(cv2.LUT(pixels, table), np.int8)[np.newaxis, :, :, np.newaxis]
+    return stored if channels == 1 else np.repeat(stored, channels, axis=3)

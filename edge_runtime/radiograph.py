@@ -2,12 +2,12 @@
 
 Display pixels follow PS3.4 N.2 (the grayscale pipeline): modality LUT or rescale, then VOI LUT or
 window, then the inversion that MONOCHROME1 asks for, once. All three act on single stored values,
-so they are worked out on a table of at most 65,536 entries and the film is looked up in it.
+so they are worked out on a table of at most 65,536 entries and the film is looked up in it
+(:mod:`edge_runtime.lookup`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 from dataclasses import dataclass, field
@@ -27,12 +27,14 @@ from edge_runtime.dicom_file import (
     parse_dicom,
 )
 from edge_runtime.dicom_header import age_years, body_part, pixel_spacing, sex, text
+from edge_runtime.digest import FileDigest
 from edge_runtime.errors import (
     CorruptRadiographError,
     NotARadiographError,
     UnsupportedRadiographError,
 )
 from edge_runtime.grayscale import Values, linear, modality_values, padding_mask, voi_values
+from edge_runtime.lookup import count, look_up, values_between
 from edge_runtime.pictures import PICTURE_MAGIC, decode_picture, grey_of
 from edge_runtime.preprocess import DisplayImage
 
@@ -63,8 +65,8 @@ class Radiograph:
         (rows, columns), uint8 0..255 or uint16 0..65535, dark is 0.
     source
         The file name, without its folder.
-    sha256
-        Of the file's bytes, 64 hexadecimal digits.
+    digest
+        Of the file's bytes.
     pixel_spacing_mm
         (between rows, between columns), or None where the film does not say.
     age_years, sex, body_part, view, laterality
@@ -77,7 +79,7 @@ class Radiograph:
 
     display: DisplayImage
     source: str
-    sha256: str
+    digest: FileDigest
     sop_instance_uid: str | None = None
     study_instance_uid: str | None = None
     modality: str | None = None
@@ -89,6 +91,11 @@ class Radiograph:
     laterality: str | None = None
     notes: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes, 64 hexadecimal digits; waits until they are worked out."""
+        return self.digest.hexdigest()
 
 
 def read_radiograph(source: Path | str | bytes | Dataset) -> Radiograph:
@@ -119,9 +126,10 @@ def read_radiograph(source: Path | str | bytes | Dataset) -> Radiograph:
     name, data = _load(source)
     if len(data) > MAX_FILE_BYTES:
         raise _too_large(len(data), name)
+    digest = FileDigest(data)
     if data.startswith(PICTURE_MAGIC):
-        return _from_picture(data, name, started)
-    return _from_dicom(data, name, started)
+        return _from_picture(data, digest, name, started)
+    return _from_dicom(data, digest, name, started)
 
 
 def looks_like_radiograph(path: Path) -> bool:
@@ -185,25 +193,25 @@ def identifiers(path: Path) -> tuple[str | None, str | None]:
         return None, None
 
 
-def _from_picture(data: bytes, name: str, started: float) -> Radiograph:
+def _from_picture(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:
     pixels: npt.NDArray[Any] = decode_picture(data, name)
     notes: tuple[str, ...] = ("no pixel spacing: sizes are in pixels",)
     parsed = time.perf_counter()
     if pixels.dtype == np.uint16:
-        low, high = _percentile_window(np.bincount(pixels.ravel(), minlength=65536))
-        table = _to_display(linear(np.arange(65536, dtype=np.float64), low, high))
-        pixels = table[pixels]
+        values = values_between(pixels)
+        shown = _default_window(values.astype(np.float64), count(pixels, values))
+        pixels = look_up(pixels, values, _to_display(shown))
         notes += ("16 bits without a window: shown from percentile 0.5 to 99.5",)
     return Radiograph(
         display=np.ascontiguousarray(pixels),
         source=name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        digest=digest,
         notes=notes,
         timings_ms=_timings(started, parsed),
     )
 
 
-def _from_dicom(data: bytes, name: str, started: float) -> Radiograph:
+def _from_dicom(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:
     dataset = parse_dicom(data, name)
     check_kind(dataset, name)
     parsed = time.perf_counter()
@@ -218,7 +226,7 @@ def _from_dicom(data: bytes, name: str, started: float) -> Radiograph:
     return Radiograph(
         display=display,
         source=name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        digest=digest,
         sop_instance_uid=text(dataset, "SOPInstanceUID"),
         study_instance_uid=text(dataset, "StudyInstanceUID"),
         modality=text(dataset, "Modality"),
@@ -237,23 +245,21 @@ def _display(
     dataset: Dataset, stored: npt.NDArray[np.integer]
 ) -> tuple[DisplayImage, tuple[str, ...]]:
     """Run the grayscale pipeline on a table of stored values and look the film up in it."""
-    low, high = int(stored.min()), int(stored.max())
-    index = stored if low == 0 else (stored.astype(np.int32) - low).astype(np.uint16)
-    values = np.arange(low, high + 1, dtype=np.int32)
+    values = values_between(stored)
     padding = padding_mask(dataset, values)
     measured, notes = modality_values(dataset, values)
     shown, voi_notes = voi_values(dataset, measured, padding)
     if shown is None:
         # Counting is slow, and only percentiles need it.
-        counts = np.bincount(index.ravel(), minlength=len(values))
-        shown = _default_window(measured, np.where(padding, 0, counts))
+        shown = _default_window(measured, np.where(padding, 0, count(stored, values)))
         why = voi_notes[0] if voi_notes else "no window in the header"
         voi_notes = (f"{why}: shown from percentile 0.5 to 99.5",)
     dark_is_high = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     if dark_is_high:
         shown = 1.0 - shown
     shown[padding] = 0.0
-    return _to_display(shown)[index], (*notes, *voi_notes, *_polarity_notes(dataset, dark_is_high))
+    display = look_up(stored, values, _to_display(shown))
+    return display, (*notes, *voi_notes, *_polarity_notes(dataset, dark_is_high))
 
 
 def _polarity_notes(dataset: Dataset, dark_is_high: bool) -> tuple[str, ...]:

@@ -267,14 +267,20 @@ class Screener:
         fusion = calibration.fusion
         start = time.perf_counter()
         pixels, placement = to_network_pixels(radiograph.display, spec)
-        tensor = self.quantize(pixels)
+        findings = check_quality(radiograph)
+        tensors = [self.quantize(pixels)]
+        if calibration.mirror:
+            tensors.append(np.ascontiguousarray(tensors[0][:, :, ::-1]))
         preprocessed = time.perf_counter()
-        real = self._outputs(tensor)
+        stored = self._engine.run(tensors)
         invoked = time.perf_counter()
 
+        real, *mirrored = (manifest.model.dequantize(outputs) for outputs in stored)
+        if mirrored:
+            real = decision.average_mirrored(real, mirrored[0])
         words = context_words(radiograph, context)
         probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
-        findings = (*check_quality(radiograph), *self._limb_findings(real))
+        findings += self._limb_findings(real)
         verdict, reasons = decision.decide(probabilities, calibration.at("image"))
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
@@ -295,7 +301,10 @@ class Screener:
         marked = []
         if mask is not None and lesion_probability is not None:
             marked = decision.lesions(mask, lesion_probability, placement, spec)
+        familiarity = self._familiarity(real)
         finished = time.perf_counter()
+        source = source_of(radiograph)  # waits for the file's hash, if that takes longer
+        total = sum(radiograph.timings_ms.values()) + (time.perf_counter() - start) * 1e3
         timings = {
             **radiograph.timings_ms,
             "preprocess": (preprocessed - start) * 1e3,
@@ -306,7 +315,7 @@ class Screener:
         return self._document(
             decision=verdict,
             reasons=reasons,
-            source=source_of(radiograph),
+            source=source,
             probabilities=_named(LABELS, probabilities) if told else None,
             tumour_probability=(
                 round(float(decision.score(probabilities, "tumour")), 6) if told else None
@@ -320,12 +329,12 @@ class Screener:
             ),
             lesions=_lesions(marked, radiograph.pixel_spacing_mm) if told else (),
             quality=findings,
-            out_of_distribution=self._familiarity(real),
+            out_of_distribution=familiarity,
             context=_context(words, fusion),
             notes=radiograph.notes,
             timings_ms={
                 **{stage: round(ms, 3) for stage, ms in timings.items()},
-                "total": round(sum(timings.values()), 3),
+                "total": round(total, 3),
             },
             mask=mask if told else None,
             mask_probability=lesion_probability if told else None,
@@ -415,17 +424,6 @@ class Screener:
                 refuses=True,
             ),
         )
-
-    def _outputs(self, tensor: npt.NDArray[np.int8]) -> dict[str, npt.NDArray[np.float32]]:
-        """Run the model and return what each head's numbers stand for, without the batch axis.
-
-        Where the calibration asks for it, the mean of the film and of its mirror image.
-        """
-        mirror = self.bundle.manifest.calibration.mirror
-        tensors = [tensor, np.ascontiguousarray(tensor[:, :, ::-1])] if mirror else [tensor]
-        model = self.bundle.manifest.model
-        real, *mirrored = (model.dequantize(stored) for stored in self._engine.run(tensors))
-        return decision.average_mirrored(real, mirrored[0]) if mirrored else real
 
 
 def source_of(film: Radiograph | Path) -> Source:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -30,6 +31,7 @@ MEMBERS = frozenset({MANIFEST, MODEL, GOLDEN, CARD, CARD_PAGE, SBOM, SUMS})
 OPTIONAL_MEMBERS = frozenset({EDGE_TPU_MODEL, HALF_MODEL, FAMILIAR, LIMB_GATE, SIGNATURE})
 # Members that the manifest cannot name: itself, and what is made of it.
 _UNNAMED = frozenset({MANIFEST, SUMS, SIGNATURE})
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,13 @@ def load_bundle(path: Path | str, trusted_keys: Path | str | None = None) -> Mod
         ) from None
     members, sha256 = unzip_members(data, path.name), _sha256(data)
     _check_names(members, path.name)
-    _check_sums(members, path.name)
+    found = {name: _sha256(member) for name, member in members.items()}
+    _check_sums(members[SUMS], found, path.name)
     signature = check_signature(
         members.get(SIGNATURE), members[MANIFEST], sha256, trusted, path.name
     )
     manifest = _parse_manifest(members[MANIFEST], path.name)
-    _check_members(members, manifest, path.name)
+    _check_members(found, manifest, path.name)
     return ModelBundle(
         manifest=manifest,
         members=members,
@@ -153,20 +156,20 @@ def load_bundle(path: Path | str, trusted_keys: Path | str | None = None) -> Mod
 
 def _write(path: Path, members: Mapping[str, bytes]) -> None:
     signature = {SIGNATURE: members[SIGNATURE]} if SIGNATURE in members else {}
-    ordered = {MANIFEST: members[MANIFEST], **_named(members), SUMS: _sums(members), **signature}
+    sums = _sums({name: _sha256(data) for name, data in members.items()})
+    ordered = {MANIFEST: members[MANIFEST], **_named(members), SUMS: sums, **signature}
     write_atomically(path, zip_members(ordered))
 
 
-def _named(members: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the members that a manifest names, in order."""
+def _named(members: Mapping[str, T]) -> dict[str, T]:
+    """Return the members that a manifest names, in order; of their bytes or of their hashes."""
     return {name: members[name] for name in sorted(members) if name not in _UNNAMED}
 
 
-def _sums(members: Mapping[str, bytes]) -> bytes:
+def _sums(hashes: Mapping[str, str]) -> bytes:
     """Return what `sha256sum` prints of the members, but the signature, which may come later."""
-    summed = {MANIFEST: members[MANIFEST], **_named(members)}
-    lines = (f"{_sha256(data)}  {name}\n" for name, data in sorted(summed.items()))
-    return "".join(lines).encode()
+    summed = {MANIFEST: hashes[MANIFEST], **_named(hashes)}
+    return "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(summed.items())).encode()
 
 
 def _check_names(members: Mapping[str, bytes], source: str) -> None:
@@ -183,10 +186,10 @@ def _check_names(members: Mapping[str, bytes], source: str) -> None:
         )
 
 
-def _check_sums(members: Mapping[str, bytes], source: str) -> None:
-    expected = _sums(members)
-    if members[SUMS] != expected:
-        stated = set(members[SUMS].splitlines())
+def _check_sums(sums: bytes, hashes: Mapping[str, str], source: str) -> None:
+    expected = _sums(hashes)
+    if sums != expected:
+        stated = set(sums.splitlines())
         changed = [line.split()[1].decode() for line in expected.splitlines() if line not in stated]
         raise BundleError(
             f"{', '.join(changed) or SUMS} was changed after export",
@@ -195,19 +198,19 @@ def _check_sums(members: Mapping[str, bytes], source: str) -> None:
         )
 
 
-def _check_members(members: Mapping[str, bytes], manifest: Manifest, source: str) -> None:
+def _check_members(hashes: Mapping[str, str], manifest: Manifest, source: str) -> None:
     for member, stated in (
         (FAMILIAR, manifest.calibration.familiarity is not None),
         (LIMB_GATE, manifest.calibration.limb is not None),
         (HALF_MODEL, manifest.half is not None),
         (EDGE_TPU_MODEL, manifest.edge_tpu.status == "compiled"),
     ):
-        if stated != (member in members):
+        if stated != (member in hashes):
             raise BundleError(
                 f"{member} and the manifest contradict each other", "Export it again", source
             )
-    found = {name: _sha256(data) for name, data in _named(members).items()}
-    if odd := sorted(k for k, _ in set(found.items()) ^ set(manifest.members.items())):
+    named = _named(hashes)
+    if odd := sorted(k for k, _ in set(named.items()) ^ set(manifest.members.items())):
         raise BundleError(
             f"{', '.join(dict.fromkeys(odd))} is not what the manifest names",
             "Do not use this bundle; export or copy it again",

@@ -42,10 +42,12 @@ class TensorSpec(_Part):
     scale: float = Field(gt=0)
     zero_point: int = Field(ge=-128, le=127)
 
-    def dequantize(self, stored: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
-        """Return real values, float32, same shape."""
-        shifted = stored.astype(np.float32) - np.float32(self.zero_point)
-        return shifted * np.float32(self.scale)
+    def dequantize(self, stored: npt.NDArray[np.int8 | np.float32]) -> npt.NDArray[np.float32]:
+        """Return real values, float32, same shape; of stored ones, or of means of them."""
+        real = stored.astype(np.float32)
+        real -= np.float32(self.zero_point)
+        real *= np.float32(self.scale)
+        return real
 
 
 class Representative(_Part):
@@ -71,8 +73,19 @@ class ModelSpec(_Part):
     def dequantize(
         self, stored: Mapping[str, npt.NDArray[np.int8]]
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Return what each head's numbers stand for: int8 (1, ...) in, float32 (...) out."""
-        return {head: spec.dequantize(stored[head])[0] for head, spec in self.outputs.items()}
+        """Return what each head's numbers stand for: int8 (1, ...) in, float32 (...) out.
+
+        Of the embedding (1, 1, d), the mean over the film.
+        """
+        real: dict[str, npt.NDArray[np.float32]] = {}
+        for head, spec in self.outputs.items():
+            tensor: npt.NDArray[np.int8 | np.float32] = stored[head]
+            if head == "embedding":
+                # Only its mean over the film is ever used. Of integers that is exact, and all of
+                # it in float would take longer than the other heads together.
+                tensor = tensor.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
+            real[head] = spec.dequantize(tensor)[0]
+        return real
 
     @model_validator(mode="after")
     def _what_a_screening_needs(self) -> Self:
