@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.defects import DEFECTS
+from edge_runtime.digest import FileDigest
 from edge_runtime.film_measures import LOOK, small_look
 from edge_runtime.quality import QualityFinding, check_quality
 from edge_runtime.radiograph import Radiograph, read_radiograph
@@ -39,7 +40,7 @@ def knee() -> npt.NDArray[np.uint8]:
 
 
 def radiograph(display: npt.NDArray[np.generic], **facts: object) -> Radiograph:
-    return Radiograph(display=display, source="film", sha256="0" * 64, **facts)
+    return Radiograph(display=display, source="film", digest=FileDigest(b""), **facts)
 
 
 def check(display: npt.NDArray[np.generic], **facts: object) -> tuple[QualityFinding, ...]:
