@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime import lookup
@@ -126,4 +126,7 @@ def test_display_values_are_those_of_every_pixel_on_its_own(
     if inverted:
         attributes["PhotometricInterpretation"] = "MONOCHROME1"
     expected = displayed(stored, window, slope, intercept, padding, inverted)
+    # A window that shows nothing of what was measured is passed over by the reader.
+    measured = expected if padding is None else expected[stored != padding]
+    assume(window is None or np.ptp(measured) > 0)
     assert np.array_equal(read_radiograph(film(stored, **attributes)).display, expected)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import keras
 import numpy as np
@@ -119,10 +120,12 @@ def export(
 
 def screen(bundle: Path, squares: Path) -> dict[str, Screening]:
     screener, dataset = Screener(load_bundle(bundle)), load_dataset(squares)
-    return {
-        str(film["image_id"]): screener.screen(read_radiograph(dataset.image_path(film)))
-        for _, film in dataset.films.iterrows()
-    }
+    # Squares in noise are no films, and the quality check rightly says so: it is not asked here.
+    with patch("edge_runtime.screener.check_quality", return_value=()):
+        return {
+            str(film["image_id"]): screener.screen(read_radiograph(dataset.image_path(film)))
+            for _, film in dataset.films.iterrows()
+        }
 
 
 @pytest.mark.parametrize("channels", [1, 3])
