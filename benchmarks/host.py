@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from edge_runtime.doctor import installed_version
 
 _PACKAGES = ("osteoedge", "ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless")
 
@@ -27,7 +28,7 @@ def describe_host() -> dict[str, Any]:
         "board": _read(Path("/proc/device-tree/model")),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in _PACKAGES if (found := installed_version(name))},
         "load_1min": round(os.getloadavg()[0], 2),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -45,11 +46,4 @@ def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip("\0 \n")
     except OSError:
-        return None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
         return None

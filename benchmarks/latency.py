@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def benchmark(
     null = measure({"null": lambda: None}, min_seconds=0.0, min_count=NULL_QUERIES)["null"]
     queries: dict[str, Callable[[], object]] = {}
     pixels = bundle.golden.pixels[0]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as screeners:
         # A golden vector as a film: bundles carry no other picture, and need none for this.
         film = Path(folder) / "film.png"
         cv2.imwrite(str(film), cv2.resize(pixels, (2500, 3052)))
@@ -81,7 +82,9 @@ def benchmark(
                 else:
                     # From here on it is there, and must work.
                     try:
-                        screener = Screener(bundle, delegate, count, fallback="forbid")
+                        screener = screeners.enter_context(
+                            Screener(bundle, delegate, count, fallback="forbid")
+                        )
                     except DelegateError as error:
                         status, why = "failed", error.what
                 if why:

@@ -10,8 +10,6 @@ the network twice; both floors are measured.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -40,7 +38,7 @@ from benchmarks.host import describe_host
 from benchmarks.imports import import_costs
 from benchmarks.latency import cold_start
 from edge_runtime.bundle import ModelBundle, load_bundle
-from edge_runtime.delegates.runtime import RUNTIMES
+from edge_runtime.delegates.runtime import interpreter_module
 from edge_runtime.errors import OsteoedgeError
 from edge_runtime.files import write_atomically
 from edge_runtime.preprocess import to_network_pixels
@@ -229,10 +227,7 @@ def _network(bundle: ModelBundle, screener: Screener, film: Path) -> dict[str, Q
 
 def _bare(bundle: ModelBundle, tensor: npt.NDArray[np.int8]) -> Query:
     """Return what any user of the runtime writes: set the input, invoke, get the outputs."""
-    module = next(name for _, name in RUNTIMES if importlib.util.find_spec(name))
-    interpreter = importlib.import_module(f"{module}.interpreter").Interpreter(
-        model_content=bundle.model, num_threads=1
-    )
+    interpreter = interpreter_module().Interpreter(model_content=bundle.model, num_threads=1)
     interpreter.allocate_tensors()
     (entry,) = interpreter.get_input_details()
     outputs = [details["index"] for details in interpreter.get_output_details()]

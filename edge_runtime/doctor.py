@@ -84,7 +84,7 @@ def examine(
     return Findings(
         python=platform.python_version(),
         machine=platform.machine(),
-        packages={name: _version(name) for name in _PACKAGES},
+        packages={name: installed_version(name) for name in _PACKAGES},
         bundle=bundle.file if bundle else None,
         delegates=delegates,
         codings={uid.UID(coding).name: _reads(coding) for coding in _CODINGS},
@@ -160,7 +160,8 @@ def _reads(coding: str) -> bool:
         return False
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return a distribution's version, None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

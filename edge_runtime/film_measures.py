@@ -104,7 +104,7 @@ def measure_film(display: DisplayImage) -> FilmMeasures:
         empty_band=empty,
         missing_band=missing,
         # Dark shutters make the air between them look bright.
-        air=max(_air(look), _air(field)),
+        air=_air(look) if field.shape == look.shape else max(_air(look), _air(field)),
     )
 
 
@@ -146,9 +146,10 @@ def _bands(look: UInt8Image) -> tuple[float, float]:
         same = (lines.max(axis=1) <= grey + 1) & (lines.min(axis=1) >= grey - 1)
         length = len(same) if same.all() else int(np.argmin(same))
         empty = max(empty, length / len(same))
-        if 0 < length < len(same):
+        # First what costs nothing: most films have no such edge.
+        if 0 < length < len(same) and FILL_ABOVE_DARK < grey < FILL_BELOW:
             dark = float(np.percentile(lines[length:], 5))
-            if dark + FILL_ABOVE_DARK < grey < FILL_BELOW:
+            if dark + FILL_ABOVE_DARK < grey:
                 missing = max(missing, length / len(same))
     return empty, missing
 

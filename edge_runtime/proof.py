@@ -11,7 +11,6 @@ from edge_runtime import decision
 from edge_runtime.bundle import ModelBundle
 from edge_runtime.delegates import LoadedModel
 from edge_runtime.errors import DelegateError
-from edge_runtime.preprocess import quantize_input
 
 
 class Proof:
@@ -19,17 +18,8 @@ class Proof:
 
     def __init__(self, bundle: ModelBundle) -> None:
         self._manifest = bundle.manifest
-        tensor = bundle.manifest.model.input
-        self._questions = [
-            quantize_input(
-                pixels,
-                bundle.manifest.input_spec,
-                tensor.scale,
-                tensor.zero_point,
-                tensor.shape[-1],
-            )
-            for pixels in bundle.golden.pixels
-        ]
+        model, spec = bundle.manifest.model, bundle.manifest.input_spec
+        self._questions = [model.quantize(pixels, spec) for pixels in bundle.golden.pixels]
         self._references = [
             {head: outputs[number : number + 1] for head, outputs in bundle.golden.outputs.items()}
             for number in range(len(self._questions))

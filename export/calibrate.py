@@ -24,7 +24,7 @@ from edge_runtime.bundle import (
 )
 from edge_runtime.delegates.base import LoadedModel
 from edge_runtime.errors import GateError
-from edge_runtime.preprocess import InputSpec, quantize_input
+from edge_runtime.preprocess import InputSpec
 from train.calibration import fit_mask_threshold, operating_points, study_points
 from train.config import ExportConfig
 from train.dataset.pipeline import FilmSet
@@ -52,10 +52,8 @@ def run_films(
 ) -> DeviceOutputs:
     """Run network pixels (n, height, width) uint8 through a loaded model, one by one."""
     stored: dict[str, list[Int8]] = {head: [] for head in spec.outputs}
-    scale, zero_point, channels = spec.input.scale, spec.input.zero_point, spec.input.shape[-1]
     for film in pixels:
-        tensor = quantize_input(film, input_spec, scale, zero_point, channels)
-        for head, output in model.run(tensor).items():
+        for head, output in model.run(spec.quantize(film, input_spec)).items():
             stored[head].append(output[0])
     return DeviceOutputs({head: np.stack(stored[head]) for head in spec.outputs}, spec)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from edge_runtime.preprocess import InputSpec
+from edge_runtime.preprocess import InputSpec, quantize_input
 
 LABELS = ("no_tumour", "benign", "malignant")
 
@@ -69,6 +69,13 @@ class ModelSpec(_Part):
         description="cam: class-activation map; where they were trained, mask: lesion logits; "
         "subtype and region: activation maps; embedding: the features under cam"
     )
+
+    def quantize(
+        self, pixels: npt.NDArray[np.uint8], input_spec: InputSpec
+    ) -> npt.NDArray[np.int8]:
+        """Return the input tensor, int8 (1, height, width, channels), of network pixels."""
+        tensor = self.input
+        return quantize_input(pixels, input_spec, tensor.scale, tensor.zero_point, tensor.shape[-1])
 
     def dequantize(
         self, stored: Mapping[str, npt.NDArray[np.int8]]

@@ -7,12 +7,9 @@ import os
 import sys
 import threading
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.bundle import ModelSpec
-from edge_runtime.delegates import find_delegate
 from edge_runtime.delegates.isolation import ALIVE, FAILED, HEARTBEAT_S, READY, RESULT
 from edge_runtime.errors import DelegateError
 
@@ -53,17 +50,11 @@ class Heart:
 def main() -> None:
     """Load what the parent names, then run what it sends, until it goes."""
     connection = Connection(int(sys.argv[1]))
-    request = json.loads(connection.recv_bytes())
-    model = connection.recv_bytes()
+    delegate, model, spec, threads = connection.recv()
     heart = Heart(connection)
     heart.work()
-    spec = ModelSpec.model_validate(request["spec"])
-    library = request["library"]
     try:
-        delegate = find_delegate(
-            request["delegate"], Path(library) if library else None, request["options"]
-        )
-        loaded = delegate.load(model, spec, request["threads"])
+        loaded = delegate.load(model, spec, threads)
         heart.answer(READY + loaded.degraded.encode())
         while True:
             tensor = np.frombuffer(connection.recv_bytes(), np.int8).reshape(spec.input.shape)

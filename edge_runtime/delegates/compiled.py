@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edge_runtime.bundle import ModelSpec
 from edge_runtime.delegates.base import Outputs
-from edge_runtime.delegates.runtime import check_tensor, first_line
+from edge_runtime.delegates.runtime import check_tensors, first_line
 from edge_runtime.errors import DelegateError
 
 
@@ -54,12 +54,7 @@ class CompiledLiteRtModel:
             )
         self._input = spec.input.index
         self._heads = spec.outputs
-        for tensor, details in [
-            (spec.input, inputs),
-            *((t, outputs) for t in spec.outputs.values()),
-        ]:
-            found = details[tensor.index]
-            check_tensor(found["name"], found["shape"], found["dtype"], tensor)
+        check_tensors(spec, inputs, outputs)
 
     def run(self, tensor: npt.NDArray[np.int8]) -> Outputs:
         """Run one film: int8 (1, height, width, channels) in, each head's int8 tensor out.

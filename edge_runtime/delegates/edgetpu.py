@@ -64,7 +64,8 @@ class EdgeTpuDelegate:
         """
         _, why_not = find_edge_tpu(self._system)
         hint = why_not or "the device is in use by another process, or must be plugged in again"
-        return InterpreterModel(model, spec, threads, load_native_delegate(self._library, {}, hint))
+        library = str(self._find_library() or self._library)
+        return InterpreterModel(model, spec, threads, load_native_delegate(library, {}, hint))
 
     def _find_library(self) -> Path | None:
         if "/" in self._library:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -80,17 +81,9 @@ class IsolatedModel:
                 env={**os.environ, **delegate.environment(), "PYTHONPATH": _import_path()},
             )
         self._connection = Connection(mine.detach())
-        library = getattr(delegate, "library", None)
-        request = {
-            "delegate": delegate.name,
-            "library": str(library) if library else None,
-            "options": dict(getattr(delegate, "options", {})),
-            "threads": threads,
-            "spec": spec.model_dump(mode="json"),
-        }
         try:
-            self._send(json.dumps(request).encode())
-            self._send(model)
+            # The delegate itself, whatever it was made of; the child is ours, and runs this code.
+            self._send(pickle.dumps((delegate, model, spec, threads)))
             self.degraded = self._receive(
                 READY, limits.load, limits.load, "while it was loaded"
             ).decode()

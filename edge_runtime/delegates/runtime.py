@@ -6,14 +6,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_runtime.bundle import ModelSpec, TensorSpec
+from edge_runtime.bundle import ModelSpec
 from edge_runtime.delegates.base import Outputs, Probe
 from edge_runtime.errors import DelegateError
 
@@ -91,13 +91,25 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def check_tensor(name: str, shape: Iterable[int], dtype: Any, expected: TensorSpec) -> None:
-    """Raise DelegateError where a tensor of the model is not what the manifest says."""
-    # Plain logits have no rows and columns; the manifest gives them one of each.
-    if _sides(shape) != _sides(expected.shape) or np.dtype(dtype) != np.int8:
-        raise DelegateError(
-            f"the model's tensor {name} is not what the manifest says", "Export the bundle again"
-        )
+def check_tensors(
+    spec: ModelSpec, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+) -> None:
+    """Compare a model's tensors, as its runtime describes them, with the manifest.
+
+    Raises
+    ------
+    DelegateError
+        One has another shape or type.
+    """
+    for tensor, details in [(spec.input, inputs), *((t, outputs) for t in spec.outputs.values())]:
+        found = details[tensor.index]
+        # Plain logits have no rows and columns; the manifest gives them one of each.
+        same = _sides(found["shape"]) == _sides(tensor.shape)
+        if not same or np.dtype(found["dtype"]) != np.int8:
+            raise DelegateError(
+                f"the model's tensor {found['name']} is not what the manifest says",
+                "Export the bundle again",
+            )
 
 
 def _sides(shape: Iterable[int]) -> list[int]:
@@ -156,12 +168,7 @@ class InterpreterModel:
             ) from None
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        for tensor, details in [
-            (spec.input, inputs),
-            *((t, outputs) for t in spec.outputs.values()),
-        ]:
-            found = details[tensor.index]
-            check_tensor(found["name"], found["shape"], found["dtype"], tensor)
+        check_tensors(spec, inputs, outputs)
         self._input = inputs[spec.input.index]["index"]
         self._outputs = {
             head: (outputs[t.index]["index"], t.shape) for head, t in spec.outputs.items()
