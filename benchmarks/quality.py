@@ -22,7 +22,7 @@ from benchmarks.defects import DEFECTS
 from edge_runtime.errors import DatasetError, OsteoedgeError
 from edge_runtime.film_measures import FilmMeasures, measure_film
 from edge_runtime.quality import check_quality
-from edge_runtime.radiograph import Radiograph, looks_like_radiograph, read_radiograph
+from edge_runtime.radiograph import Radiograph, find_radiographs, read_radiograph
 
 # Least and most, and what lies between, over the films as they are.
 PERCENTILES = (0.0, 0.1, 1.0, 50.0, 99.0, 99.9, 100.0)
@@ -77,11 +77,7 @@ def find_films(folder: Path, where: str | None) -> list[tuple[str, Path]]:
         ]
     if where:
         raise DatasetError("--where is for dataset folders", "Leave it out", str(folder))
-    films = [
-        ("all", path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and looks_like_radiograph(path)
-    ]
+    films = [("all", path) for path in find_radiographs(folder)]
     if not films:
         raise DatasetError("no film in this folder", "Name a folder of films", str(folder))
     return films

@@ -14,7 +14,7 @@ from rich.table import Table
 from edge_runtime.errors import NotARadiographError, RadiographError
 from edge_runtime.files import write_atomically
 from edge_runtime.preprocess import InputSpec
-from edge_runtime.radiograph import Radiograph, looks_like_radiograph, read_radiograph
+from edge_runtime.radiograph import Radiograph, find_radiographs, read_radiograph
 from edge_runtime.reports.document import screening_json
 from edge_runtime.reports.overlay import activation_png, mask_png, overlay_png
 from edge_runtime.screener import STANDING_SENTENCE, Screener, Screening, source_of
@@ -75,7 +75,7 @@ def screen_files(
         if isinstance(file, RadiographError):
             yield ScreenedFile("", None, file)
             continue
-        results: dict[str, bytes] = {}
+        pictures: dict[str, bytes] = {}
         failure = None
         try:
             radiograph = read_radiograph(file)
@@ -84,16 +84,18 @@ def screen_files(
             continue
         except RadiographError as error:
             failure = error
-            screening = screener.refuse(error, source_of(file))
+            try:
+                screening = screener.refuse(error, source_of(file))
+            except OSError:
+                yield ScreenedFile(file.stem, None, error)
+                continue
         else:
             screening = screener.screen(radiograph)
             spec = screener.bundle.manifest.input_spec
-            results = {
-                f".{name}.png" if name != "png" else ".png": picture
-                for name, picture in _pictures(radiograph, screening, spec, formats)
-            }
-        if "json" in formats:
-            results[".json"] = screening_json(screening)
+            pictures = dict(_pictures(radiograph, screening, spec, formats))
+        document = {".json": screening_json(screening)} if "json" in formats else {}
+        # Pictures last: the picture is what a person wants to look at.
+        results = {**document, **pictures}
         taken[file.stem] += 1
         # Films of two folders may share a name: neither result may overwrite the other.
         stem = file.stem if taken[file.stem] == 1 else f"{file.stem}-{taken[file.stem]}"
@@ -106,12 +108,13 @@ def screen_files(
 def _pictures(
     radiograph: Radiograph, screening: Screening, spec: InputSpec, formats: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
+    """Yield the ending of each picture's name, and the picture."""
     if "mask" in formats and screening.mask is not None:
-        yield "mask", mask_png(radiograph, screening.mask, spec)
+        yield ".mask.png", mask_png(radiograph, screening.mask, spec)
     if "cam" in formats and screening.activation is not None:
-        yield "cam", activation_png(radiograph, screening, spec)
+        yield ".cam.png", activation_png(radiograph, screening, spec)
     if "png" in formats:
-        yield "png", overlay_png(radiograph, screening, spec)
+        yield ".png", overlay_png(radiograph, screening, spec)
 
 
 def summary_table(results: Sequence[ScreenedFile], purpose: str) -> Table:
@@ -143,11 +146,7 @@ def summary_table(results: Sequence[ScreenedFile], purpose: str) -> Table:
 def _expand(path: Path) -> list[Path | RadiographError]:
     if not path.is_dir():
         return [path]
-    found = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file() and not file.name.startswith(".") and looks_like_radiograph(file)
-    )
+    found = find_radiographs(path)
     if not found:
         return [
             NotARadiographError(

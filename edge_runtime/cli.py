@@ -33,6 +33,14 @@ COMMAND_GROUP = "osteoedge.commands"
 # What the entry points need, by the package that they come from.
 EXTRA_OF_PACKAGE = {"train": "train", "export": "train", "benchmarks": "bench"}
 
+ExternalDelegate = Annotated[
+    Path | None,
+    typer.Option(help="Library (.so) of a TFLite external delegate, for the delegate external."),
+]
+ExternalOptions = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of that library.")
+]
+
 errors_to = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -128,13 +136,8 @@ def screen(
         Literal["allow", "forbid"],
         typer.Option(help="Whether another delegate may take over from the one asked for."),
     ] = "allow",
-    external_delegate: Annotated[
-        Path | None,
-        typer.Option(help="Library (.so) of a TFLite external delegate, for --delegate external."),
-    ] = None,
-    external_option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of that library.")
-    ] = None,
+    external_delegate: ExternalDelegate = None,
+    external_option: ExternalOptions = None,
     threads: Annotated[int, typer.Option(min=1, max=64, help="CPU threads.")] = 1,
     intended_use: Annotated[
         Literal["triage", "localise"],
@@ -184,7 +187,7 @@ def screen(
 
             Console().print(summary_table(done, screener.bundle.manifest.purpose))
             typer.echo(f"{len(done)} screened, {failed} failed. Results: {out}")
-            if formats:
+            if done[0].written:
                 typer.echo(f"Next: look at {out / done[0].written[-1]}")
     if failed or not done:
         raise typer.Exit(1)
@@ -196,12 +199,8 @@ def doctor(
         Path | None,
         typer.Option(help="A .osteo file whose golden vectors every delegate is asked."),
     ] = None,
-    external_delegate: Annotated[
-        Path | None, typer.Option(help="Library (.so) of a TFLite external delegate.")
-    ] = None,
-    external_option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of that library.")
-    ] = None,
+    external_delegate: ExternalDelegate = None,
+    external_option: ExternalOptions = None,
     trusted_keys: TrustedKeys = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 from pydicom.dataset import Dataset
 
 from edge_runtime.dicom_file import (
@@ -31,6 +30,7 @@ from edge_runtime.digest import FileDigest
 from edge_runtime.errors import (
     CorruptRadiographError,
     NotARadiographError,
+    RadiographError,
     UnsupportedRadiographError,
 )
 from edge_runtime.grayscale import Values, linear, modality_values, padding_mask, voi_values
@@ -44,6 +44,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "RADIOGRAPH_MODALITIES",
     "Radiograph",
+    "find_radiographs",
     "identifiers",
     "looks_like_radiograph",
     "read_radiograph",
@@ -144,6 +145,15 @@ def looks_like_radiograph(path: Path) -> bool:
     return head[128:132] == b"DICM" or head.startswith(PICTURE_MAGIC)
 
 
+def find_radiographs(folder: Path) -> list[Path]:
+    """Return the files of a folder, and of those in it, that should be tried, sorted."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and not file.name.startswith(".") and looks_like_radiograph(file)
+    )
+
+
 def _load(source: Path | str | bytes | Dataset) -> tuple[str, bytes]:
     """Return the name and the bytes of what is to be read."""
     if isinstance(source, bytes):
@@ -186,11 +196,11 @@ def identifiers(path: Path) -> tuple[str | None, str | None]:
     None each where it has none, or is no DICOM file.
     """
     try:
-        header = pydicom.dcmread(path, specific_tags=["SOPInstanceUID", "StudyInstanceUID"])
-        return text(header, "SOPInstanceUID"), text(header, "StudyInstanceUID")
-    except Exception:
-        # Whatever the parser trips over; the file has been refused for a reason of its own.
+        dataset = parse_dicom(_load(path)[1], path.name)
+    except RadiographError:
+        # It has been refused for a reason of its own.
         return None, None
+    return text(dataset, "SOPInstanceUID"), text(dataset, "StudyInstanceUID")
 
 
 def _from_picture(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:

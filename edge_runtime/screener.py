@@ -31,7 +31,7 @@ from edge_runtime.engine import DelegateUse, Engine, Fallback
 from edge_runtime.errors import RadiographError
 from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.limb_gate import LimbGate
-from edge_runtime.preprocess import quantize_input, to_network_pixels
+from edge_runtime.preprocess import to_network_pixels
 from edge_runtime.quality import QualityFinding, check_quality
 from edge_runtime.radiograph import Radiograph, identifiers
 
@@ -237,14 +237,8 @@ class Screener:
 
     def quantize(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
         """Return the model's input tensor, int8 (1, height, width, channels), of network pixels."""
-        tensor = self.bundle.manifest.model.input
-        return quantize_input(
-            pixels,
-            self.bundle.manifest.input_spec,
-            tensor.scale,
-            tensor.zero_point,
-            channels=tensor.shape[-1],
-        )
+        manifest = self.bundle.manifest
+        return manifest.model.quantize(pixels, manifest.input_spec)
 
     def screen(self, radiograph: Radiograph, context: PatientContext | None = None) -> Screening:
         """Screen one radiograph.
@@ -427,7 +421,13 @@ class Screener:
 
 
 def source_of(film: Radiograph | Path) -> Source:
-    """Return which film a radiograph is, or a file that could not be read as one."""
+    """Return which film a radiograph is, or a file that could not be read as one.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read at all.
+    """
     if isinstance(film, Radiograph):
         return Source(
             file=film.source,
@@ -436,9 +436,12 @@ def source_of(film: Radiograph | Path) -> Source:
             study_instance_uid=film.study_instance_uid,
         )
     sop, study = identifiers(film)
+    with film.open("rb") as stream:
+        # Piece by piece: it may have been refused for its size.
+        digest = hashlib.file_digest(stream, "sha256")
     return Source(
         file=film.name,
-        sha256=hashlib.sha256(film.read_bytes()).hexdigest(),
+        sha256=digest.hexdigest(),
         sop_instance_uid=sop,
         study_instance_uid=study,
     )

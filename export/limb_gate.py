@@ -17,7 +17,7 @@ from edge_runtime.bundle import LimbLimits
 from edge_runtime.errors import DatasetError, RadiographError
 from edge_runtime.limb_gate import LimbGate
 from edge_runtime.preprocess import InputSpec, to_network_pixels
-from edge_runtime.radiograph import looks_like_radiograph, read_radiograph
+from edge_runtime.radiograph import find_radiographs, read_radiograph
 
 # Few enough for one folder of chest films, enough that five folds of them mean something.
 MIN_FILMS = 25
@@ -39,13 +39,12 @@ def read_others(folder: Path, spec: InputSpec) -> npt.NDArray[np.uint8]:
         Fewer than :data:`MIN_FILMS` of them can be read.
     """
     pixels = []
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and looks_like_radiograph(file):
-            try:
-                pixels.append(to_network_pixels(read_radiograph(file).display, spec)[0])
-            except RadiographError:
-                # The device would refuse it anyway, and for a reason of its own.
-                continue
+    for file in find_radiographs(folder):
+        try:
+            pixels.append(to_network_pixels(read_radiograph(file).display, spec)[0])
+        except RadiographError:
+            # The device would refuse it anyway, and for a reason of its own.
+            continue
     if len(pixels) < MIN_FILMS:
         raise DatasetError(
             f"{len(pixels)} readable films that show no limb",

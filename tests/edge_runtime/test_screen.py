@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -11,12 +12,14 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from edge_runtime.bundle import load_bundle
 from edge_runtime.context import PatientContext
+from edge_runtime.errors import UnsupportedRadiographError
 from edge_runtime.preprocess import to_network_pixels
 from edge_runtime.radiograph import read_radiograph
-from edge_runtime.screener import STANDING_SENTENCE, Screener
+from edge_runtime.screener import STANDING_SENTENCE, Screener, source_of
 from tests.conftest import Trained, must, osteoedge
 from tests.edge_runtime.films import film, save
 
@@ -299,3 +302,32 @@ def test_no_output_of_fractures_and_implants_sounds_like_an_all_clear(
     assert len(list(out.glob("*.json"))) == len(films)
     text = said.lower().replace(STANDING_SENTENCE.lower(), "")
     assert not [word for word in VERDICTS if re.search(rf"\b{word}\b", text)]
+
+
+def test_what_cannot_be_read_or_drawn_stops_nothing(
+    films: Path, trained: Trained, tmp_path: Path
+) -> None:
+    """A file without bytes has no document; a film without picture has no file to look at."""
+    (tmp_path / "loop.dcm").symlink_to("loop.dcm")
+    result = osteoedge(
+        "screen", tmp_path / "loop.dcm", films / "picture.png", "--bundle", trained.bundle,
+        "--out", tmp_path / "out", "--write", "cam,mask", "--intended-use", "triage",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "loop.dcm: cannot be read" in result.stderr
+    assert "1 screened, 1 failed" in result.stdout
+    assert "Traceback" not in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_bomb_is_refused_without_being_inflated_for_its_name(tmp_path: Path) -> None:
+    """What a file is called in its result is read as carefully as the film is."""
+    bomb = film(SOPInstanceUID="1.2.3", StudyInstanceUID="1.2.4")
+    bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    bomb.PixelData = bytes(300 * 2**20)
+    path = save(bomb, tmp_path / "bomb.dcm")
+    with pytest.raises(UnsupportedRadiographError, match="a deflated file of more than"):
+        read_radiograph(path)
+    source = source_of(path)
+    assert (source.sop_instance_uid, source.study_instance_uid) == (None, None)
+    assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
