@@ -63,6 +63,14 @@ class DelegateError(OsteoedgeError):
     """No delegate, or not the one asked for, can run the bundle here."""
 
 
+class SpoolError(OsteoedgeError):
+    """The unit's durable store cannot be used."""
+
+
+class SpoolFullError(SpoolError):
+    """The unit's durable store has no space left."""
+
+
 class DatasetError(OsteoedgeError):
     """A dataset folder does not follow the layout."""
 

@@ -6,15 +6,15 @@ that is not known is an error that names the nearest one that is.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge_runtime.config import explain
 from edge_runtime.errors import ConfigError
 from edge_runtime.preprocess import InputSpec
 
@@ -243,7 +243,7 @@ def load_recipe(path: Path | None, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, name) from None
+        raise explain(error, Recipe, name) from None
 
 
 def with_export(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -265,7 +265,7 @@ def with_export(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, "--set") from None
+        raise explain(error, Recipe, "--set") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -300,43 +300,3 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"--set {key}: {section} is no section", "See 'train/recipes'")
     values[last] = value
-
-
-def _explain(error: ValidationError, name: str) -> ConfigError:
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
-    if first["type"] != "extra_forbidden":
-        return ConfigError(
-            f"{'.'.join(path)}: {first['msg']} (got {first['input']!r})", "Correct the value", name
-        )
-    section = _section(path[:-1])
-    known = [field.alias or key for key, field in section.model_fields.items()]
-    near = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-    # A right key in the wrong section is as common as a wrong key.
-    elsewhere = [key for key in _every_key() if key.split(".")[-1] == path[-1]]
-    if elsewhere:
-        hint = f"Did you mean {' or '.join(elsewhere)}"
-    elif near:
-        hint = f"Did you mean {'.'.join([*path[:-1], near[0]])}"
-    else:
-        hint = f"Known keys here: {', '.join(known)}"
-    return ConfigError(f"no key is called {'.'.join(path)}", hint, name)
-
-
-def _section(path: Sequence[str]) -> type[BaseModel]:
-    section: type[BaseModel] = Recipe
-    for part in path:
-        for key, field in section.model_fields.items():
-            if (field.alias or key) == part:
-                candidates = [field.annotation, *get_args(field.annotation)]
-                section = next(c for c in candidates if isinstance(c, type))
-    return section
-
-
-def _every_key() -> list[str]:
-    return [
-        f"{field.alias or key}.{inner}"
-        for key, field in Recipe.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        for inner in field.annotation.model_fields
-    ]

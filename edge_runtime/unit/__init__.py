@@ -1,0 +1,1 @@
+"""The unit in the field: `osteoedge serve`, its settings, and its processes."""
