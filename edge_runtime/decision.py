@@ -7,7 +7,7 @@ is what the device does.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -178,22 +178,49 @@ def score(probabilities: npt.NDArray[np.float64], name: ScoreName) -> npt.NDArra
     return np.asarray(1.0 - probabilities[..., LABELS.index("no_tumour")])
 
 
-def study_score(scores: npt.NDArray[np.float64]) -> float:
+def scores(probabilities: npt.NDArray[np.float64]) -> dict[ScoreName, float]:
+    """Return every score of one film, of its probabilities (3,)."""
+    return {name: float(score(probabilities, name)) for name in get_args(ScoreName)}
+
+
+def study_score(of_films: npt.NDArray[np.float64]) -> float:
     """Return the score of a study, of the scores of its films (n,): the most suspicious view's.
 
     A lesion that one view shows and another hides is there.
     """
-    return float(scores.max())
+    return float(of_films.max())
 
 
 def decide(
-    probabilities: npt.NDArray[np.float64], points: Sequence[OperatingPoint]
+    probabilities: npt.NDArray[np.float64],
+    points: Sequence[OperatingPoint],
+    *,
+    with_figures: bool = True,
 ) -> tuple[Decision, tuple[str, ...]]:
-    """Return the most urgent action that any operating point triggers, and the points that did."""
-    reached = [p for p in points if float(score(probabilities, p.score)) >= p.threshold]
+    """Return the most urgent action that any operating point triggers, and the points that did.
+
+    Parameters
+    ----------
+    probabilities
+        (3,), of one film.
+    with_figures
+        Whether the reasons may tell probabilities.
+    """
+    return decide_scores(scores(probabilities), points, with_figures=with_figures)
+
+
+def decide_scores(
+    of_film_or_study: Mapping[ScoreName, float],
+    points: Sequence[OperatingPoint],
+    *,
+    with_figures: bool = True,
+) -> tuple[Decision, tuple[str, ...]]:
+    """Return the same of scores, 0..1, by name: a film's, or a study's (:func:`study_score`)."""
+    reached = [point for point in points if of_film_or_study[point.score] >= point.threshold]
     reasons = tuple(
-        f"{p.score} probability {float(score(probabilities, p.score)):.2f} is at or above "
-        f"{p.threshold:.2f} ({p.name})"
+        f"{p.score} probability {of_film_or_study[p.score]:.2f} is at or above {p.threshold:.2f} ({p.name})"
+        if with_figures
+        else f"the operating point {p.name} was reached"
         for p in reached
     )
     for action in ("urgent_review", "routine_review"):

@@ -23,6 +23,7 @@ from edge_runtime.bundle import (
     ModelBundle,
     OperatingPoint,
     Purpose,
+    ScoreName,
 )
 from edge_runtime.context import PatientContext, context_words
 from edge_runtime.delegates import Outputs
@@ -36,6 +37,7 @@ from edge_runtime.quality import QualityFinding, check_quality
 from edge_runtime.radiograph import Radiograph, identifiers
 
 STANDING_SENTENCE = "Bone-tumour check only, not a normal report"
+SOFTWARE = f"osteoedge {edge_runtime.__version__}"
 
 
 class _Part(BaseModel):
@@ -100,7 +102,9 @@ class Screening(BaseModel):
     `mask`, uint8 0 or 1, shape of the network's mask head, the lesion area that the result shows;
     `mask_probability`, float32, the same shape (both None without such a head); `activation`,
     float32 (rows, columns, 3), the class-activation map: logits by label for each place of the
-    network's input. In triage all three are None as well.
+    network's input. In triage all three are None as well. `scores`, 0..1: what operating points
+    cut, by name, for the rule of a study of several films; never to be shown where they are not in
+    the document.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -135,6 +139,7 @@ class Screening(BaseModel):
         None
     )
     activation: Annotated[npt.NDArray[np.float32] | None, Field(exclude=True, repr=False)] = None
+    scores: Annotated[dict[ScoreName, float] | None, Field(exclude=True, repr=False)] = None
 
 
 class Screener:
@@ -275,7 +280,10 @@ class Screener:
         words = context_words(radiograph, context)
         probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
         findings += self._limb_findings(real)
-        verdict, reasons = decision.decide(probabilities, calibration.at("image"))
+        told = self.intended_use == "localise"
+        verdict, reasons = decision.decide(
+            probabilities, calibration.at("image"), with_figures=told
+        )
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
         flagged = verdict in {"urgent_review", "routine_review"}
@@ -305,7 +313,6 @@ class Screener:
             "invoke": (invoked - preprocessed) * 1e3,
             "postprocess": (finished - invoked) * 1e3,
         }
-        told = self.intended_use == "localise"
         return self._document(
             decision=verdict,
             reasons=reasons,
@@ -333,6 +340,7 @@ class Screener:
             mask=mask if told else None,
             mask_probability=lesion_probability if told else None,
             activation=real["cam"] if told else None,
+            scores=decision.scores(probabilities),
         )
 
     def refuse(self, error: RadiographError, source: Source) -> Screening:
@@ -381,7 +389,7 @@ class Screener:
                 purpose=manifest.purpose,
                 data_licence=manifest.provenance.licence,
             ),
-            software=f"osteoedge {edge_runtime.__version__}",
+            software=SOFTWARE,
             **parts,
         )
 

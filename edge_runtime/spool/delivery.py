@@ -59,12 +59,17 @@ def resume(spool: Spool) -> None:
 def claim_delivery(spool: Spool, destination: str) -> Delivery | None:
     """Take what goes next to a destination: results before films, urgent first, small first."""
     now = spool.now()
+    waiting = (
+        "SELECT id FROM delivery WHERE state = 'waiting' AND destination = ? "
+        "AND (next_try <= ? OR next_try > ?) ORDER BY rank, urgency, size, id LIMIT 1"
+    )
+    # A look first: a transaction that takes nothing would still wake the disk.
+    if spool.row(waiting, destination, now, now + CLOCK_JUMP_S) is None:
+        return None
     with spool.transaction() as execute:
         found = execute(
-            "UPDATE delivery SET state = 'sending', attempts = attempts + 1 WHERE id = ("
-            "  SELECT id FROM delivery WHERE state = 'waiting' AND destination = ?"
-            "  AND (next_try <= ? OR next_try > ?) ORDER BY rank, urgency, size, id LIMIT 1"
-            ") RETURNING *",
+            "UPDATE delivery SET state = 'sending', attempts = attempts + 1 "
+            f"WHERE id = ({waiting}) RETURNING *",
             destination, now, now + CLOCK_JUMP_S,
         ).fetchone()  # fmt: skip
         if found is None:

@@ -30,7 +30,7 @@ CREATE TABLE film (
     UNIQUE (sop_instance_uid, revision),
     UNIQUE (sop_instance_uid, content_sha256)
 );
-CREATE INDEX film_waiting ON film (urgency, starts, id) WHERE state IN ('received', 'failed');
+CREATE INDEX film_waiting ON film (starts, urgency, id) WHERE state IN ('received', 'failed');
 CREATE INDEX film_active ON film (state) WHERE state IN ('received', 'screening', 'failed', 'reported', 'unable');
 CREATE INDEX film_of_study ON film (study_instance_uid);
 CREATE INDEX film_stored ON film (received_at) WHERE removed_at IS NULL;
@@ -47,6 +47,7 @@ BEGIN SELECT RAISE(ABORT, 'no such transition of a film'); END;
 CREATE TABLE result (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     film_id INTEGER NOT NULL REFERENCES film,
+    revision INTEGER NOT NULL,        -- among all results of films of this instance
     work TEXT NOT NULL,               -- hash of bundle, site file and software
     current INTEGER NOT NULL DEFAULT 1,
     decision TEXT NOT NULL,
@@ -66,6 +67,7 @@ CREATE TABLE study (
     decision TEXT,                        -- null: no current result is left
     reasons TEXT NOT NULL,                -- JSON list
     urgency INTEGER NOT NULL,
+    starts INTEGER NOT NULL DEFAULT 0,    -- reports begun since the last that ended
     updated_at REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX study_unreported ON study (urgency, updated_at) WHERE reported < revision;

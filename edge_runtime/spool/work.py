@@ -102,10 +102,21 @@ class StudyView:
     film_id: int
     path: Path
     content_sha256: str
+    result_revision: int
     decision: str
     tumour: float | None
     malignant: float | None
     document: str
+
+
+@dataclass(frozen=True)
+class SentReport:
+    """A report that was sent, or may have been."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_revision: int
+    made_at: float
 
 
 @dataclass(frozen=True)
@@ -116,20 +127,33 @@ class OpenStudy:
     ----------
     views
         Its films that have a current result, as they came.
+    starts
+        How often a report was begun since the last that ended, this time included.
     sent_report
-        The newest report that was sent, or may have been, and is not withdrawn: its SOP, series
-        and revision; None where there is none.
+        The newest one that is not withdrawn; None where there is none.
     """
 
     study_instance_uid: str
     revision: int
     views: tuple[StudyView, ...]
-    sent_report: tuple[str, str, int] | None
+    starts: int
+    sent_report: SentReport | None
+
+    @property
+    def ends_the_worker(self) -> bool:
+        """Whether a report was begun too often without an end."""
+        return self.starts > MAX_STARTS
 
 
 @dataclass(frozen=True)
 class WithdrawnDocument:
-    """An object that was sent, or may have been, and is not to be used."""
+    """An object that was sent, or may have been, and is not to be used.
+
+    Attributes
+    ----------
+    headers
+        Files whose header tells its patient and study: films that it is of, and itself.
+    """
 
     id: int
     sop_class_uid: str
@@ -137,6 +161,7 @@ class WithdrawnDocument:
     series_instance_uid: str
     study_instance_uid: str
     reason: Reason
+    headers: tuple[Path, ...]
 
 
 def begin(spool: Spool, work: str, boot_id: str) -> None:
@@ -180,12 +205,17 @@ def claim_film(spool: Spool) -> SpooledFilm | None:
     One that ended the worker before comes after those that did not.
     """
     now = spool.now()
+    waiting = (
+        "SELECT id FROM film WHERE state IN ('received', 'failed') "
+        "AND (next_try <= ? OR next_try > ?) ORDER BY starts, urgency, id LIMIT 1"
+    )
+    # A look first: a transaction that takes nothing would still wake the disk.
+    if spool.row(waiting, now, now + CLOCK_JUMP_S) is None:
+        return None
     with spool.transaction() as execute:
         found = execute(
-            "UPDATE film SET state = ?, state_since = ?, starts = starts + 1 WHERE id = ("
-            "  SELECT id FROM film WHERE state IN ('received', 'failed')"
-            "  AND (next_try <= ? OR next_try > ?) ORDER BY urgency, starts, id LIMIT 1"
-            ") RETURNING *",
+            "UPDATE film SET state = ?, state_since = ?, starts = starts + 1 "
+            f"WHERE id = ({waiting}) RETURNING *",
             FilmState.SCREENING, now, now, now + CLOCK_JUMP_S,
         ).fetchone()  # fmt: skip
         if found is None:
@@ -245,10 +275,10 @@ def finish(
             return False
         retract_results(execute, film.id, Reason.QUALITY)
         execute(
-            "INSERT INTO result (film_id, work, decision, tumour, malignant, document, made_at) "
-            "VALUES (?,?,?,?,?,?,?)",
-            film.id, result.work, result.decision, result.tumour, result.malignant,
-            result.document, now,
+            "INSERT INTO result (film_id, revision, work, decision, tumour, malignant, document, "
+            "made_at) VALUES (?,?,?,?,?,?,?,?)",
+            film.id, film.result_revision, result.work, result.decision, result.tumour,
+            result.malignant, result.document, now,
         )  # fmt: skip
         execute(
             "UPDATE film SET state = ?, state_since = ?, starts = 0, failures = 0, reason = NULL "
@@ -276,13 +306,20 @@ def finish(
     return True
 
 
-def next_study(spool: Spool) -> OpenStudy | None:
-    """Return the most urgent study without a report, none of whose films is about to come."""
-    found = spool.row(
-        "SELECT * FROM study s WHERE reported < revision AND NOT EXISTS ("
+def claim_study(spool: Spool) -> OpenStudy | None:
+    """Take the most urgent study without a report, none of whose films is about to come."""
+    waiting = (
+        "SELECT study_instance_uid FROM study s WHERE reported < revision AND NOT EXISTS ("
         "  SELECT 1 FROM film f WHERE f.study_instance_uid = s.study_instance_uid"
-        "  AND f.state IN ('received', 'screening')) ORDER BY urgency, updated_at LIMIT 1"
+        "  AND f.state IN ('received', 'screening')) ORDER BY starts, urgency, updated_at LIMIT 1"
     )
+    if spool.row(waiting) is None:
+        return None
+    with spool.transaction() as execute:
+        found = execute(
+            "UPDATE study SET starts = starts + 1 "
+            f"WHERE study_instance_uid = ({waiting}) RETURNING *"
+        ).fetchone()
     if found is None:
         return None
     uid = found["study_instance_uid"]
@@ -301,11 +338,13 @@ def next_study(spool: Spool) -> OpenStudy | None:
     return OpenStudy(
         study_instance_uid=uid,
         revision=found["revision"],
+        starts=found["starts"],
         views=tuple(
             StudyView(
                 film_id=view["film_id"],
                 path=spool.folder / view["path"],
                 content_sha256=view["content_sha256"],
+                result_revision=view["revision"],
                 decision=view["decision"],
                 tumour=view["tumour"],
                 malignant=view["malignant"],
@@ -314,7 +353,12 @@ def next_study(spool: Spool) -> OpenStudy | None:
             for view in views
         ),
         sent_report=(
-            (sent["sop_instance_uid"], sent["series_instance_uid"], sent["study_revision"])
+            SentReport(
+                sop_instance_uid=sent["sop_instance_uid"],
+                series_instance_uid=sent["series_instance_uid"],
+                study_revision=sent["study_revision"],
+                made_at=sent["made_at"],
+            )
             if sent is not None
             else None
         ),
@@ -349,7 +393,7 @@ def report_study(
         urgency = _urgency(decision)
         changed = execute(
             "UPDATE study SET decision = ?, reasons = ?, urgency = ?, reported = revision, "
-            "updated_at = ? WHERE study_instance_uid = ? AND revision = ?",
+            "starts = 0, updated_at = ? WHERE study_instance_uid = ? AND revision = ?",
             decision, reasons, urgency, now, study.study_instance_uid, study.revision,
         ).rowcount  # fmt: skip
         if not changed:
@@ -391,6 +435,17 @@ def next_withdrawn(spool: Spool) -> list[WithdrawnDocument]:
             series_instance_uid=row["series_instance_uid"],
             study_instance_uid=row["study_instance_uid"],
             reason=Reason(row["withdrawn"]),
+            headers=(
+                *(
+                    spool.folder / film["path"]
+                    for film in spool.rows(
+                        "SELECT f.path FROM film f JOIN document_film d ON d.film_id = f.id "
+                        "WHERE d.document_id = ?",
+                        row["id"],
+                    )
+                ),
+                spool.folder / row["path"],
+            ),
         )
         for row in rows
         if row["study_instance_uid"] == rows[0]["study_instance_uid"]

@@ -240,6 +240,7 @@ def test_triage_tells_the_decision_and_nothing_of_how_sure(
         for key in ("probabilities", "tumour_probability", "subtype_probabilities",
                     "region_probabilities", "prediction_set"):  # fmt: skip
             assert document[key] is None
+        assert not re.search(r"\d\.\d", " ".join(document["reasons"]))
     assert not list(tmp_path.glob("*.mask.png")) and not list(tmp_path.glob("*.cam.png"))
     with Screener(load_bundle(trained.bundle)) as localising:
         told = {

@@ -1,0 +1,400 @@
+"""The worker: films out of the spool, results into it. A process of its own.
+
+It may be killed at any instruction. What it was doing is done again by the next one, under the same
+UIDs, and recorded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from edge_runtime.bundle import ModelBundle, load_bundle
+from edge_runtime.dicom_file import parse_dicom
+from edge_runtime.errors import CorruptRadiographError, DelegateError, OsteoedgeError, RadiographError, SpoolFullError
+from edge_runtime.files import write_atomically
+from edge_runtime.radiograph import Radiograph, read_radiograph
+from edge_runtime.reports.capture import secondary_capture
+from edge_runtime.reports.dicom import dicom_bytes
+from edge_runtime.reports.document import screening_json
+from edge_runtime.reports.rejection_note import Reference, rejection_note
+from edge_runtime.reports.segmentation import lesion_segmentation
+from edge_runtime.reports.structured import study_report
+from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
+from edge_runtime.reports.uids import ResultKind, WorkIdentity, derived_uid, result_uid, series_uid
+from edge_runtime.screener import SOFTWARE, Screener, Screening, source_of
+from edge_runtime.spool import FilmState, Spool
+from edge_runtime.spool.audit import hashed
+from edge_runtime.spool.database import RESULTS
+from edge_runtime.spool.work import (
+    DocumentKind,
+    NewDocument,
+    NewResult,
+    OpenStudy,
+    SpooledFilm,
+    StudyView,
+    WithdrawnDocument,
+    begin,
+    claim_film,
+    claim_study,
+    fail,
+    finish,
+    give_back,
+    next_withdrawn,
+    note_withdrawal,
+    report_study,
+    sweep_results,
+)
+from edge_runtime.unit.config import SentKind, UnitConfig
+from edge_runtime.unit.life import Life
+from edge_runtime.unit.mode import is_live, may_serve
+from edge_runtime.unit.study import decide_study
+
+log = logging.getLogger("osteoedge.worker")
+
+# How often an idle worker looks for work: a technologist waits for the result.
+_LOOK_S = 0.2
+# Where the delegate or the disk fails, a film is tried again after this, doubled each time.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 300.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def run(unit: UnitConfig, life: Life) -> None:
+    """Screen what the spool holds, until asked to stop.
+
+    Raises
+    ------
+    OsteoedgeError
+        The bundle may not serve, no delegate runs it, or the spool cannot be used.
+    """
+    bundle = load_bundle(unit.bundle.path, unit.bundle.trusted_keys)
+    may_serve(bundle)
+    settings = unit.screening
+    with (
+        Spool(unit.spool.directory) as spool,
+        Screener(
+            bundle,
+            settings.delegate,
+            settings.threads,
+            fallback=settings.fallback,
+            intended_use=settings.intended_use,
+            external_delegate=settings.external_delegate,
+            external_options=settings.external_options,
+        ) as screener,
+    ):
+        worker = Worker(unit, spool, screener)
+        worker.begin()
+        while not life.stopping:
+            life.beat()
+            try:
+                busy = worker.step()
+            except SpoolFullError as error:
+                # Nothing was recorded, and nothing is lost: it is done again when there is space.
+                log.error("no space", extra={"error": error.what})
+                life.wait(_FIRST_WAIT_S)
+                worker.let_go()
+                continue
+            if not busy:
+                life.wait(_LOOK_S)
+
+
+class Worker:
+    """Does one thing at a time: a report that is due, or else a note, or else a film."""
+
+    def __init__(self, unit: UnitConfig, spool: Spool, screener: Screener) -> None:
+        self._unit = unit
+        self._spool = spool
+        self._screener = screener
+        self._site_sha256 = _sha256_of(unit.bundle.site)
+        self._held: SpooledFilm | None = None
+        made_with = (
+            screener.bundle.sha256, self._site_sha256, SOFTWARE,
+            unit.screening.intended_use,
+        )  # fmt: skip
+        self._work = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()
+
+    def begin(self) -> None:
+        """Put the spool in order."""
+        begin(self._spool, self._work, _boot_id())
+        sweep_results(self._spool)
+        self._tell_delegate()
+
+    def step(self) -> bool:
+        """Do the next thing; return False where there is nothing to do.
+
+        Raises
+        ------
+        SpoolFullError
+            It was done and could not be recorded.
+        """
+        if study := claim_study(self._spool):
+            self._report(study)
+            return True
+        if withdrawn := next_withdrawn(self._spool):
+            self._note(withdrawn)
+            return True
+        self._held = claim_film(self._spool)
+        if self._held is None:
+            return False
+        self._screen(self._held)
+        self._held = None
+        return True
+
+    def let_go(self) -> None:
+        """Put back the film that a full disk has left in our hands."""
+        if self._held is not None:
+            give_back(self._spool, self._held)
+            self._held = None
+
+    def _screen(self, film: SpooledFilm) -> None:
+        radiograph: Radiograph | None = None
+        try:
+            if film.ends_the_worker:
+                raise CorruptRadiographError(
+                    "the check broke off each time it was tried on this film",
+                    "Have a person look at the film, and send it to the maker if you may",
+                )
+            radiograph = read_radiograph(film.path)
+            screening = self._screener.screen(radiograph)
+        except RadiographError as error:
+            screening = self._screener.refuse(error, source_of(film.path))
+        except DelegateError as error:
+            wait_s = min(_FIRST_WAIT_S * 2**film.failures, _LONGEST_WAIT_S)
+            log.error("delegate failed", extra={"film": hashed(film.sop_instance_uid)})
+            fail(self._spool, film, str(error), wait_s)
+            self._tell_delegate()
+            return
+        state = FilmState.UNABLE if screening.decision == "unable" else FilmState.REPORTED
+        if film.ends_the_worker:
+            state = FilmState.QUARANTINED
+        scores = screening.scores or {}
+        result = NewResult(
+            state=state,
+            decision=screening.decision,
+            tumour=scores.get("tumour"),
+            malignant=scores.get("malignant"),
+            document=screening_json(screening).decode(),
+            work=self._work,
+        )
+        documents = tuple(self._documents(film, radiograph, screening))
+        recorded = finish(self._spool, film, result, documents)
+        log.info(
+            "screened",
+            extra={
+                "film": hashed(film.sop_instance_uid),
+                "decision": screening.decision,
+                "ms": screening.timings_ms.get("total"),
+                "recorded": recorded,
+            },
+        )
+        self._tell_delegate()
+
+    def _documents(
+        self, film: SpooledFilm, radiograph: Radiograph | None, screening: Screening
+    ) -> Iterator[NewDocument]:
+        """Yield the objects made of one film, written."""
+        header = _header(film.path)
+        if header is None:
+            return
+        identity = self._identity(film.content_sha256, film.result_revision)
+        made_at = self._now()
+        spec = self._screener.bundle.manifest.input_spec
+        if radiograph is not None and "sc" in self._unit.screening.results:
+            yield from self._made(
+                "sc", film, header, identity,
+                lambda uid, series: secondary_capture(
+                    header, radiograph, screening, spec, uid=uid, series_uid=series,
+                    number=film.id, made_at=made_at, revision=film.result_revision,
+                ),
+            )  # fmt: skip
+        if radiograph is not None and "seg" in self._unit.screening.results:
+            yield from self._made(
+                "seg", film, header, identity,
+                lambda uid, series: lesion_segmentation(
+                    header, screening, spec, uid=uid, series_uid=series, number=film.id,
+                    made_at=made_at,
+                ),
+            )  # fmt: skip
+        if destinations := self._destinations("original"):
+            yield NewDocument(
+                kind="original",
+                sop_class_uid=str(header.get("SOPClassUID", "")),
+                sop_instance_uid=film.sop_instance_uid,
+                series_instance_uid=str(header.get("SeriesInstanceUID", "")),
+                path=film.path,
+                size=film.path.stat().st_size,
+                destinations=destinations,
+            )
+
+    def _made(
+        self,
+        kind: ResultKind,
+        film: SpooledFilm,
+        header: Dataset,
+        identity: WorkIdentity,
+        make: Callable[[str, str], Dataset | None],
+    ) -> Iterator[NewDocument]:
+        uid = result_uid(kind, identity)
+        series = series_uid(kind, str(header.get("StudyInstanceUID", "")), identity)
+        try:
+            made = make(uid, series)
+        except OsteoedgeError as error:
+            # The decision stands without its picture; the report tells it.
+            log.error(
+                "not made",
+                extra={"film": hashed(film.sop_instance_uid), "kind": kind, "error": error.what},
+            )
+            return
+        if made is not None:
+            yield self._stored(kind, made, self._destinations(kind))
+
+    def _report(self, study: OpenStudy) -> None:
+        """Decide on a study anew and write its report."""
+        if not study.views:
+            report_study(self._spool, study, None, "[]", None)
+            return
+        told = self._unit.screening.intended_use == "localise"
+        calibration = self._screener.bundle.manifest.calibration
+        decided = decide_study(study.views, calibration, with_figures=told)
+        report = None
+        if "sr" in self._unit.screening.results and not study.ends_the_worker:
+            report = self._study_report(study, StudySummary(
+                decided.decision, decided.reasons, study.revision, len(study.views)
+            ))
+        reasons = json.dumps(decided.reasons)
+        recorded = report_study(self._spool, study, decided.decision, reasons, report)
+        log.info(
+            "study decided",
+            extra={
+                "study": hashed(study.study_instance_uid),
+                "decision": decided.decision,
+                "recorded": recorded,
+            },
+        )
+
+    def _study_report(self, study: OpenStudy, summary: StudySummary) -> NewDocument | None:
+        films = []
+        for view in study.views:
+            header = _header(view.path)
+            if header is not None:
+                films.append(
+                    ReportedFilm(header, Screening.model_validate_json(view.document))
+                )
+        identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
+        uid = result_uid("sr", *identities, study_revision=study.revision)
+        before = study.sent_report
+        predecessors = () if before is None else (
+            Predecessor(
+                before.sop_instance_uid, before.series_instance_uid, study.study_instance_uid,
+                before.study_revision, datetime.fromtimestamp(before.made_at, UTC),
+            ),
+        )
+        try:
+            report = study_report(
+                films,
+                summary,
+                uid=uid,
+                series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
+                number=study.revision,
+                made_at=self._now(),
+                predecessors=predecessors,
+            )
+        except (OsteoedgeError, ValueError) as error:
+            log.error(
+                "not made",
+                extra={"study": hashed(study.study_instance_uid), "kind": "sr",
+                       "error": getattr(error, "what", type(error).__name__)},
+            )
+            return None
+        return self._stored("sr", report, self._destinations("sr"))
+
+    def _note(self, withdrawn: list[WithdrawnDocument]) -> None:
+        """Write the rejection note that takes back what was sent."""
+        first = withdrawn[0]
+        header = next((h for path in first.headers if (h := _header(path)) is not None), None)
+        rejected = [
+            Reference(
+                document.study_instance_uid, document.series_instance_uid,
+                document.sop_class_uid, document.sop_instance_uid,
+            )
+            for document in withdrawn
+        ]
+        uids = sorted(document.sop_instance_uid for document in withdrawn)
+        note = rejection_note(
+            header,
+            first.reason.value,
+            rejected,
+            uid=derived_uid("note", *uids),
+            series_uid=derived_uid("notes", first.study_instance_uid),
+            number=first.id,
+            made_at=self._now(),
+        )
+        note_withdrawal(self._spool, withdrawn, self._stored("rejection", note, ()))
+
+    def _stored(
+        self, kind: DocumentKind, made: Dataset, destinations: tuple[str, ...]
+    ) -> NewDocument:
+        content = dicom_bytes(made)
+        path = self._spool.folder / RESULTS / f"{made.SOPInstanceUID}.dcm"
+        write_atomically(path, content)
+        return NewDocument(
+            kind=kind,
+            sop_class_uid=made.SOPClassUID,
+            sop_instance_uid=made.SOPInstanceUID,
+            series_instance_uid=made.SeriesInstanceUID,
+            path=path,
+            size=len(content),
+            destinations=destinations,
+        )
+
+    def _destinations(self, kind: SentKind) -> tuple[str, ...]:
+        """Return who is to be sent objects of a kind: in shadow mode, nobody."""
+        if not is_live(self._spool, self._screener.bundle):
+            return ()
+        return tuple(d.name for d in self._unit.destinations if kind in d.sends)
+
+    def _identity(self, content_sha256: str, revision: int) -> WorkIdentity:
+        return WorkIdentity(
+            content_sha256, self._screener.bundle.sha256, self._site_sha256, SOFTWARE, revision
+        )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._spool.now(), UTC).astimezone()
+
+    def _tell_delegate(self) -> None:
+        """Leave in the spool what runs the model, for status and metrics."""
+        told = {
+            DELEGATE: self._screener.delegate.model_dump_json(),
+            DEGRADED: json.dumps(self._screener.degraded),
+        }
+        if told != self._told:
+            with self._spool.transaction() as execute:
+                for key, value in told.items():
+                    execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
+            self._told = told
+
+
+def _header(path: Path) -> Dataset | None:
+    """Return a DICOM file's data set; None where it cannot be read, or is gone."""
+    try:
+        return parse_dicom(path.read_bytes(), path.name)
+    except (OSError, RadiographError):
+        return None
+
+
+def _sha256_of(path: Path | None) -> str | None:
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
