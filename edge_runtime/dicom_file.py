@@ -49,6 +49,8 @@ _FOR_PROCESSING = frozenset(
         uid.DigitalIntraOralXRayImageStorageForProcessing,
     }
 )
+# What a DICOM object may refer to as a film, screened or refused.
+PROJECTION_CLASSES = RADIOGRAPH_CLASSES | _FOR_PROCESSING
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
