@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 
 from pydicom import config
 from pydicom.charset import python_encoding
@@ -106,6 +107,7 @@ def read_source(film: Dataset, name: str) -> FilmSource:
         )
     image.Modality = _valid(film, "Modality") or "OT"
     image.Rows, image.Columns = integer(film, "Rows") or 0, integer(film, "Columns") or 0
+    image.PatientOrientation = _orientation(film)
     for keyword in _EQUIPMENT:
         _take(film, keyword, image)
     person = Dataset()
@@ -125,11 +127,17 @@ def read_source(film: Dataset, name: str) -> FilmSource:
     )
 
 
-def equipment(screening: Screening) -> dict[str, str]:
-    """Return the General Equipment module of a result (PS3.3 C.7.5.1), by highdicom's names.
+class Equipment(TypedDict):
+    """General Equipment module (PS3.3 C.7.5.1), by highdicom's names."""
 
-    The serial number is the bundle's SHA-256: it tells one model from another.
-    """
+    manufacturer: str
+    manufacturer_model_name: str
+    device_serial_number: str
+    software_versions: str
+
+
+def equipment(screening: Screening) -> Equipment:
+    """Return what made a result. The serial number is the bundle's SHA-256: it tells models apart."""
     return {
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": MODEL_NAME,
@@ -172,7 +180,7 @@ def complete(result: Dataset, source: FilmSource, made_at: datetime) -> None:
 
 def requested_procedures(sources: Sequence[FilmSource]) -> list[Dataset]:
     """Return items of Referenced Request Sequence (PS3.3 C.17.2), one for each request."""
-    referenced = {}
+    referenced: dict[tuple[str, str], Dataset] = {}
     for source in sources:
         for request in source.requests:
             item = Dataset()
@@ -188,6 +196,13 @@ def requested_procedures(sources: Sequence[FilmSource]) -> list[Dataset]:
             item.RequestedProcedureCodeSequence = request.get("RequestedProcedureCodeSequence", [])
             referenced.setdefault((item.AccessionNumber, item.RequestedProcedureID), item)
     return list(referenced.values())
+
+
+def _orientation(film: Dataset) -> list[str]:
+    """Return Patient Orientation (PS3.3 C.7.6.1.1.1), empty where it is not known."""
+    directions = [str(direction) for direction in values(film, "PatientOrientation")]
+    known = all(re.fullmatch("[LRAPHF]{1,3}", direction) for direction in directions)
+    return directions if known and len(directions) == 2 else []
 
 
 def _requests(film: Dataset) -> Iterable[Dataset]:

@@ -157,9 +157,7 @@ def _once(words: Iterable[str]) -> Iterable[str]:
 
 def _conclusion(study: StudySummary) -> sr.ContainerContentItem:
     """Return the decision on the study (TID 1500, row 12)."""
-    container = sr.ContainerContentItem(
-        name=_QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS
-    )
+    container = sr.ContainerContentItem(name=_QUALITATIVE_EVALUATIONS, relationship_type=_CONTAINS)
     container.ContentSequence = sr.ContentSequence(
         [
             sr.CodeContentItem(own.DECISION, own.DECISIONS[study.decision], _CONTAINS),
@@ -172,7 +170,9 @@ def _conclusion(study: StudySummary) -> sr.ContainerContentItem:
 
 def _groups(
     screening: Screening, source: FilmSource, name: str
-) -> Iterator[sr.MeasurementsAndQualitativeEvaluations]:
+) -> Iterator[
+    sr.MeasurementsAndQualitativeEvaluations | sr.PlanarROIMeasurementsAndQualitativeEvaluations
+]:
     algorithm = _algorithm(screening)
     yield _film_group(screening, source, name, algorithm)
     if screening.intended_use == "localise":
@@ -191,9 +191,7 @@ def _film_group(
             sr.QualitativeEvaluation(own.DECISION, own.DECISIONS[screening.decision])
         ],
         source_images=[
-            sr.SourceImageForMeasurementGroup(
-                source.image.SOPClassUID, source.image.SOPInstanceUID
-            )
+            sr.SourceImageForMeasurementGroup(source.image.SOPClassUID, source.image.SOPInstanceUID)
         ],
     )
     familiarity = screening.out_of_distribution
@@ -257,6 +255,7 @@ def _algorithm(screening: Screening) -> sr.AlgorithmIdentification:
         name=bundle.name,
         version=bundle.version,
         manufacturer=MANUFACTURER,
+        family=codes.cid7162.ArtificialIntelligence,
         parameters=[
             f"bundle sha256 {bundle.sha256}",
             f"purpose {bundle.purpose}",
