@@ -187,13 +187,23 @@ def study_score(scores: npt.NDArray[np.float64]) -> float:
 
 
 def decide(
-    probabilities: npt.NDArray[np.float64], points: Sequence[OperatingPoint]
+    probabilities: npt.NDArray[np.float64],
+    points: Sequence[OperatingPoint],
+    *,
+    figures: bool = True,
 ) -> tuple[Decision, tuple[str, ...]]:
-    """Return the most urgent action that any operating point triggers, and the points that did."""
+    """Return the most urgent action that any operating point triggers, and the points that did.
+
+    Parameters
+    ----------
+    figures
+        Whether the reasons say how high the probabilities are; in triage they must not.
+    """
     reached = [p for p in points if float(score(probabilities, p.score)) >= p.threshold]
     reasons = tuple(
-        f"{p.score} probability {float(score(probabilities, p.score)):.2f} is at or above "
-        f"{p.threshold:.2f} ({p.name})"
+        f"{p.score} probability"
+        + (f" {float(score(probabilities, p.score)):.2f}" if figures else "")
+        + f" is at or above {p.threshold:.2f} ({p.name})"
         for p in reached
     )
     for action in ("urgent_review", "routine_review"):

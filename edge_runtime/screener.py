@@ -275,7 +275,8 @@ class Screener:
         words = context_words(radiograph, context)
         probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
         findings += self._limb_findings(real)
-        verdict, reasons = decision.decide(probabilities, calibration.at("image"))
+        told = self.intended_use == "localise"
+        verdict, reasons = decision.decide(probabilities, calibration.at("image"), figures=told)
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
         flagged = verdict in {"urgent_review", "routine_review"}
@@ -305,7 +306,6 @@ class Screener:
             "invoke": (invoked - preprocessed) * 1e3,
             "postprocess": (finished - invoked) * 1e3,
         }
-        told = self.intended_use == "localise"
         return self._document(
             decision=verdict,
             reasons=reasons,

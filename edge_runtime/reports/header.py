@@ -137,7 +137,7 @@ class Equipment(TypedDict):
 
 
 def equipment(screening: Screening) -> Equipment:
-    """Return what made a result. The serial number is the bundle's SHA-256: it tells models apart."""
+    """Return what made a result. Its serial number is the bundle's SHA-256."""
     return {
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": MODEL_NAME,

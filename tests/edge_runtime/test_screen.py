@@ -240,6 +240,8 @@ def test_triage_tells_the_decision_and_nothing_of_how_sure(
         for key in ("probabilities", "tumour_probability", "subtype_probabilities",
                     "region_probabilities", "prediction_set"):  # fmt: skip
             assert document[key] is None
+        for reason in document["reasons"]:
+            assert not re.search(r"probability \d", reason), "nor in words"
     assert not list(tmp_path.glob("*.mask.png")) and not list(tmp_path.glob("*.cam.png"))
     with Screener(load_bundle(trained.bundle)) as localising:
         told = {
