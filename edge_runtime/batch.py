@@ -11,15 +11,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from edge_runtime.errors import NotARadiographError, RadiographError
+from edge_runtime.errors import NotARadiographError, RadiographError, ResultError
 from edge_runtime.files import write_atomically
 from edge_runtime.preprocess import InputSpec
-from edge_runtime.radiograph import Radiograph, find_radiographs, read_radiograph
+from edge_runtime.radiograph import Radiograph, find_radiographs, read_header, read_radiograph
 from edge_runtime.reports.document import screening_json
 from edge_runtime.reports.overlay import activation_png, mask_png, overlay_png
 from edge_runtime.screener import STANDING_SENTENCE, Screener, Screening, source_of
 
-FORMATS = ("json", "png", "mask", "cam")
+DICOM_FORMATS = ("sr", "sc", "seg")
+FORMATS = ("json", "png", "mask", "cam", *DICOM_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,15 @@ class ScreenedFile:
     screening
         None where the file is no image, or not there.
     error
-        Why it could not be read; the screening is `unable` then.
+        Why it could not be read; the screening is `unable` then. Or, of :class:`ResultError`, why
+        it has no result as DICOM.
     written
         Names of the files that hold the results.
     """
 
     stem: str
     screening: Screening | None
-    error: RadiographError | None = None
+    error: RadiographError | ResultError | None = None
     written: tuple[str, ...] = ()
 
 
@@ -57,8 +59,8 @@ def screen_files(
     Parameters
     ----------
     formats
-        Of :data:`FORMATS`. A film that could not be read has a JSON document only, and one without
-        a mask or a map has no such picture.
+        Of :data:`FORMATS`. A film that could not be read has no picture, one without a mask or a
+        map none of those, and a PNG or JPEG film nothing as DICOM.
 
     Raises
     ------
@@ -69,6 +71,7 @@ def screen_files(
     for path in paths:
         files.extend(_expand(path))
     taken: Counter[str] = Counter()
+    spec = screener.bundle.manifest.input_spec
     for file in track(
         files, "Screening", console=Console(stderr=True), disable=not progress, transient=True
     ):
@@ -76,7 +79,7 @@ def screen_files(
             yield ScreenedFile("", None, file)
             continue
         pictures: dict[str, bytes] = {}
-        failure = None
+        radiograph = failure = None
         try:
             radiograph = read_radiograph(file)
         except NotARadiographError as error:
@@ -91,18 +94,18 @@ def screen_files(
                 continue
         else:
             screening = screener.screen(radiograph)
-            spec = screener.bundle.manifest.input_spec
             pictures = dict(_pictures(radiograph, screening, spec, formats))
         document = {".json": screening_json(screening)} if "json" in formats else {}
+        objects, missing = _objects(file, radiograph, screening, spec, formats)
         # Pictures last: the picture is what a person wants to look at.
-        results = {**document, **pictures}
+        results = {**document, **objects, **pictures}
         taken[file.stem] += 1
         # Films of two folders may share a name: neither result may overwrite the other.
         stem = file.stem if taken[file.stem] == 1 else f"{file.stem}-{taken[file.stem]}"
         for suffix, content in results.items():
             write_atomically(out / f"{stem}{suffix}", content)
         written = tuple(f"{stem}{suffix}" for suffix in results)
-        yield ScreenedFile(stem, screening, failure, written)
+        yield ScreenedFile(stem, screening, failure or missing, written)
 
 
 def _pictures(
@@ -115,6 +118,29 @@ def _pictures(
         yield ".cam.png", activation_png(radiograph, screening, spec)
     if "png" in formats:
         yield ".png", overlay_png(radiograph, screening, spec)
+
+
+def _objects(
+    file: Path,
+    radiograph: Radiograph | None,
+    screening: Screening,
+    spec: InputSpec,
+    formats: Sequence[str],
+) -> tuple[dict[str, bytes], ResultError | None]:
+    """Return the DICOM results by the ending of their name, and why there are none."""
+    asked = [name for name in DICOM_FORMATS if name in formats]
+    if not asked:
+        return {}, None
+    # highdicom takes a second to load, and JSON and pictures do not need it.
+    from edge_runtime.reports.film import film_objects
+
+    try:
+        return dict(film_objects(read_header(file), radiograph, screening, spec, asked)), None
+    except RadiographError as error:
+        what = f"{error.what}, which {', '.join(asked)} cannot do without"
+        return {}, ResultError(what, "Screen the film as DICOM, or write json and png", file.name)
+    except ResultError as error:
+        return {}, error
 
 
 def summary_table(results: Sequence[ScreenedFile], purpose: str) -> Table:

@@ -27,6 +27,7 @@ from edge_runtime.errors import (
     GateError,
     MissingExtraError,
     OsteoedgeError,
+    ResultError,
 )
 
 COMMAND_GROUP = "osteoedge.commands"
@@ -122,7 +123,8 @@ def screen(
         str,
         typer.Option(
             help="What to write per film, with commas: json; png, the film with what was marked; "
-            "mask, the marked area as a PNG of the film's size; cam, what the decision rests on."
+            "mask, the marked area as a PNG of the film's size; cam, what the decision rests on; "
+            "as DICOM: sr, the structured report; sc, the picture; seg, the marked area."
         ),
     ] = "json,png",
     delegate: Annotated[
@@ -178,7 +180,7 @@ def screen(
             if result.error:
                 failed += 1
                 _say(result.error)
-            else:
+            if result.error is None or isinstance(result.error, ResultError):
                 done.append(result)
             if as_json and result.screening:
                 typer.echo(json.dumps(result.screening.model_dump(mode="json", by_alias=True)))

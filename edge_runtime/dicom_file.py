@@ -49,7 +49,9 @@ _FOR_PROCESSING = frozenset(
         uid.DigitalIntraOralXRayImageStorageForProcessing,
     }
 )
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+# What a DICOM object may refer to as a film, screened or refused.
+PROJECTION_CLASSES = RADIOGRAPH_CLASSES | _FOR_PROCESSING
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 _PALETTE = frozenset({"PALETTE COLOR"})
@@ -126,7 +128,7 @@ def check_kind(dataset: Dataset, name: str) -> None:
         The header does not say what bright pixels are.
     """
     sop_class = uid.UID(text(dataset, "SOPClassUID") or "")
-    if not any(keyword in dataset for keyword in _PIXELS):
+    if not any(keyword in dataset for keyword in PIXELS):
         kind = f" ({sop_class.name})" if sop_class.type else ""
         raise NotARadiographError(
             f"a DICOM object without pixels{kind}, or cut off before them",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.valuerep import PersonName
 
 # Body Part Examined for codes of Anatomic Region Sequence, SNOMED CT and, of older films, SNOMED RT
 # (PS3.16 annex L, table L-1). Limbs only: nothing else is screened.
@@ -60,7 +61,8 @@ def values(dataset: Dataset, keyword: str) -> list[Any]:
         return []
     if value is None:
         return []
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+    # A PersonName yields its characters.
+    if isinstance(value, (str, bytes, PersonName)) or not hasattr(value, "__iter__"):
         return [value]
     return list(value)
 

@@ -51,6 +51,14 @@ class TransferSyntaxError(RadiographError):
     """The pixels are coded in a way that no installed decoder reads."""
 
 
+class ResultError(OsteoedgeError):
+    """A result cannot be written in the form that was asked for."""
+
+
+class RejectionNoteError(OsteoedgeError):
+    """A rejection note does not say what it rejects."""
+
+
 class BundleError(OsteoedgeError):
     """The bundle is not one, is damaged, or is not for this device."""
 

@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 
 from edge_runtime.dicom_file import (
     MAX_FILE_BYTES,
+    PIXELS,
     RADIOGRAPH_MODALITIES,
     check_kind,
     decode_pixels,
@@ -47,6 +48,7 @@ __all__ = [
     "find_radiographs",
     "identifiers",
     "looks_like_radiograph",
+    "read_header",
     "read_radiograph",
 ]
 
@@ -196,11 +198,32 @@ def identifiers(path: Path) -> tuple[str | None, str | None]:
     None each where it has none, or is no DICOM file.
     """
     try:
-        dataset = parse_dicom(_load(path)[1], path.name)
+        header = read_header(path)
     except RadiographError:
         # It has been refused for a reason of its own.
         return None, None
-    return text(dataset, "SOPInstanceUID"), text(dataset, "StudyInstanceUID")
+    return text(header, "SOPInstanceUID"), text(header, "StudyInstanceUID")
+
+
+def read_header(path: Path) -> Dataset:
+    """Return the data set of a DICOM file without its pixels, also where it cannot be screened.
+
+    Raises
+    ------
+    NotARadiographError
+        No such file, or no DICOM: a PNG or JPEG film has no header.
+    UnsupportedRadiographError, CorruptRadiographError
+        As of :func:`edge_runtime.dicom_file.parse_dicom`.
+    """
+    name, data = _load(path)
+    if data.startswith(PICTURE_MAGIC):
+        raise NotARadiographError(
+            "a PNG or JPEG film has no DICOM header", "Take the film as DICOM", name
+        )
+    header = parse_dicom(data, name)
+    for keyword in PIXELS:
+        header.pop(keyword, None)
+    return header
 
 
 def _from_picture(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -10,17 +12,18 @@ from edge_runtime.bundle import LABELS
 from edge_runtime.decision import Decision, to_film
 from edge_runtime.preprocess import InputSpec, place
 from edge_runtime.radiograph import Radiograph
+from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
 from edge_runtime.screener import Screening
 
 LONG_SIDE = 1024
 # Okabe and Ito's palette, told apart by colour-blind readers; OpenCV wants blue, green, red.
 _ORANGE, _SKY, _GREY, _WHITE = (0, 159, 230), (233, 180, 86), (170, 170, 170), (255, 255, 255)
 _BAND = (32, 26, 22)
-_HEADLINE: dict[Decision, tuple[str, tuple[int, int, int]]] = {
-    "urgent_review": ("URGENT REVIEW: a radiologist should look now", _ORANGE),
-    "routine_review": ("ROUTINE REVIEW: a radiologist should look", _SKY),
-    "not_flagged": ("NOT FLAGGED by the bone-tumour check", _WHITE),
-    "unable": ("UNABLE TO CHECK: a person must look", _ORANGE),
+_COLOURS: dict[Decision, tuple[int, int, int]] = {
+    "urgent_review": _ORANGE,
+    "routine_review": _SKY,
+    "not_flagged": _WHITE,
+    "unable": _ORANGE,
 }
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 
@@ -28,8 +31,33 @@ Picture = npt.NDArray[np.uint8]
 
 
 def overlay_png(radiograph: Radiograph, screening: Screening, spec: InputSpec) -> bytes:
-    """Return a PNG, long side about 1,024 pixels, of the film with a band of words above it."""
-    picture, scale = _film(radiograph)
+    """Return :func:`draw_overlay` as a PNG."""
+    return _png(draw_overlay(radiograph, screening, spec))
+
+
+def draw_overlay(
+    radiograph: Radiograph,
+    screening: Screening,
+    spec: InputSpec,
+    *,
+    long_side: int = LONG_SIDE,
+    remarks: Sequence[str] = (),
+) -> Picture:
+    """Return the film with what was marked on it, and a band of words above it.
+
+    Parameters
+    ----------
+    long_side
+        Of the film, in pixels of the picture. Words and lines keep their size.
+    remarks
+        Lines that are added to the band.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, columns, 3), uint8, blue, green, red.
+    """
+    picture, scale = _film(radiograph, long_side)
     if screening.mask is not None and screening.mask.any():
         film_shape = (radiograph.display.shape[0], radiograph.display.shape[1])
         mask = to_film(screening.mask, place(film_shape, spec), spec)
@@ -38,9 +66,8 @@ def overlay_png(radiograph: Radiograph, screening: Screening, spec: InputSpec) -
         x0, y0, x1, y1 = (round(value * scale) for value in lesion.box)
         cv2.rectangle(picture, (x0, y0), (x1, y1), _ORANGE, 2, cv2.LINE_AA)
         _write(picture, f"{lesion.score:.2f}", (x0, max(y0 - 6, 14)), 0.5, _ORANGE)
-    lines = _words(screening)
-    framed = np.vstack([_band(picture.shape[1], lines), picture])
-    return _png(framed)
+    lines = _words(screening) + [(remark, 0.5, _ORANGE) for remark in remarks]
+    return np.vstack([_band(picture.shape[1], lines), picture])
 
 
 def mask_png(radiograph: Radiograph, mask: Picture, spec: InputSpec) -> bytes:
@@ -57,7 +84,7 @@ def activation_png(radiograph: Radiograph, screening: Screening, spec: InputSpec
     """
     if screening.activation is None or screening.probabilities is None:
         raise ValueError("a screening without class-activation map")
-    picture, _ = _film(radiograph)
+    picture, _ = _film(radiograph, LONG_SIDE)
     likelier = max(LABELS[1:], key=screening.probabilities.__getitem__)
     evidence = screening.activation[:, :, LABELS.index(likelier)] - screening.activation[:, :, 0]
     strength = np.clip(evidence, 0.0, None)
@@ -70,7 +97,7 @@ def activation_png(radiograph: Radiograph, screening: Screening, spec: InputSpec
     words = f"What the score for {likelier} rests on. {screening.notice}."
     lines = [(words, 0.5, _WHITE)]
     if screening.synthetic:
-        lines.append(("SYNTHETIC: the model learned from drawings, not patients", 0.5, _ORANGE))
+        lines.append((SYNTHETIC, 0.5, _ORANGE))
     return _png(np.vstack([_band(picture.shape[1], lines), mixed.astype(np.uint8)]))
 
 
@@ -81,12 +108,12 @@ def _png(picture: Picture) -> bytes:
     return png.tobytes()
 
 
-def _film(radiograph: Radiograph) -> tuple[Picture, float]:
+def _film(radiograph: Radiograph, long_side: int) -> tuple[Picture, float]:
     display = radiograph.display
     if display.dtype == np.uint16:
         display = (display >> 8).astype(np.uint8)
     rows, columns = display.shape
-    scale = LONG_SIDE / max(rows, columns)
+    scale = long_side / max(rows, columns)
     size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = cv2.resize(display, size, interpolation=interpolation)
@@ -104,8 +131,7 @@ def _draw_mask(picture: Picture, mask: npt.NDArray[np.uint8]) -> None:
 
 
 def _words(screening: Screening) -> list[tuple[str, float, tuple[int, int, int]]]:
-    headline, colour = _HEADLINE[screening.decision]
-    lines = [(headline, 0.8, colour)]
+    lines = [(HEADLINES[screening.decision], 0.8, _COLOURS[screening.decision])]
     if screening.decision == "unable":
         lines += [(reason, 0.5, _WHITE) for reason in screening.reasons]
     elif screening.probabilities is not None:
@@ -114,9 +140,9 @@ def _words(screening: Screening) -> list[tuple[str, float, tuple[int, int, int]]
             f"malignant {screening.probabilities['malignant']:.2f}"
         )
         lines.append((shown, 0.5, _WHITE))
-    lines.append((f"{screening.notice}. Research software, not a medical device.", 0.5, _GREY))
+    lines.append((f"{screening.notice}. {RESEARCH}.", 0.5, _GREY))
     if screening.synthetic:
-        lines.append(("SYNTHETIC: the model learned from drawings, not patients", 0.5, _ORANGE))
+        lines.append((SYNTHETIC, 0.5, _ORANGE))
     lines += [(f"Degraded: {what}", 0.45, _ORANGE) for what in screening.degraded]
     return lines
 

@@ -18,7 +18,13 @@ from pydicom.dataset import Dataset
 
 from edge_runtime.bundle import ModelBundle, load_bundle
 from edge_runtime.dicom_file import parse_dicom
-from edge_runtime.errors import CorruptRadiographError, DelegateError, OsteoedgeError, RadiographError, SpoolFullError
+from edge_runtime.errors import (
+    CorruptRadiographError,
+    DelegateError,
+    OsteoedgeError,
+    RadiographError,
+    SpoolFullError,
+)
 from edge_runtime.files import write_atomically
 from edge_runtime.radiograph import Radiograph, read_radiograph
 from edge_runtime.reports.capture import secondary_capture
@@ -265,9 +271,10 @@ class Worker:
         decided = decide_study(study.views, calibration, with_figures=told)
         report = None
         if "sr" in self._unit.screening.results and not study.ends_the_worker:
-            report = self._study_report(study, StudySummary(
-                decided.decision, decided.reasons, study.revision, len(study.views)
-            ))
+            report = self._study_report(
+                study,
+                StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
+            )
         reasons = json.dumps(decided.reasons)
         recorded = report_study(self._spool, study, decided.decision, reasons, report)
         log.info(
@@ -284,17 +291,22 @@ class Worker:
         for view in study.views:
             header = _header(view.path)
             if header is not None:
-                films.append(
-                    ReportedFilm(header, Screening.model_validate_json(view.document))
-                )
+                films.append(ReportedFilm(header, Screening.model_validate_json(view.document)))
         identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
         uid = result_uid("sr", *identities, study_revision=study.revision)
         before = study.sent_report
-        predecessors = () if before is None else (
-            Predecessor(
-                before.sop_instance_uid, before.series_instance_uid, study.study_instance_uid,
-                before.study_revision, datetime.fromtimestamp(before.made_at, UTC),
-            ),
+        predecessors = (
+            ()
+            if before is None
+            else (
+                Predecessor(
+                    before.sop_instance_uid,
+                    before.series_instance_uid,
+                    study.study_instance_uid,
+                    before.study_revision,
+                    datetime.fromtimestamp(before.made_at, UTC),
+                ),
+            )
         )
         try:
             report = study_report(
@@ -309,8 +321,11 @@ class Worker:
         except (OsteoedgeError, ValueError) as error:
             log.error(
                 "not made",
-                extra={"study": hashed(study.study_instance_uid), "kind": "sr",
-                       "error": getattr(error, "what", type(error).__name__)},
+                extra={
+                    "study": hashed(study.study_instance_uid),
+                    "kind": "sr",
+                    "error": getattr(error, "what", type(error).__name__),
+                },
             )
             return None
         return self._stored("sr", report, self._destinations("sr"))
@@ -321,8 +336,10 @@ class Worker:
         header = next((h for path in first.headers if (h := _header(path)) is not None), None)
         rejected = [
             Reference(
-                document.study_instance_uid, document.series_instance_uid,
-                document.sop_class_uid, document.sop_instance_uid,
+                document.study_instance_uid,
+                document.series_instance_uid,
+                document.sop_class_uid,
+                document.sop_instance_uid,
             )
             for document in withdrawn
         ]

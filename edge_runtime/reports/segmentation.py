@@ -1,0 +1,111 @@
+"""The marked area as a binary Segmentation of the film's size, for viewers that lay it over."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence, seg
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from edge_runtime.decision import to_film
+from edge_runtime.preprocess import InputSpec, place
+from edge_runtime.reports.header import (
+    MANUFACTURER,
+    complete,
+    equipment,
+    read_source,
+    series_description,
+)
+from edge_runtime.reports.uids import derived_uid
+from edge_runtime.screener import Screening
+
+SERIES_NUMBER = 9903
+
+
+def lesion_segmentation(
+    header: Dataset,
+    screening: Screening,
+    spec: InputSpec,
+    *,
+    uid: str,
+    series_uid: str,
+    number: int,
+    made_at: datetime,
+) -> Dataset | None:
+    """Return the marked area, one segment of one frame; None where nothing is marked.
+
+    Its pixels are of one bit and not compressed: one megabyte for a large film. Sent as Deflated
+    Explicit VR Little Endian (PS3.5 A.5) it takes some kilobytes, and no pixel is coded anew; of
+    the codings of pixels, those that keep one bit are read by hardly anyone.
+
+    Parameters
+    ----------
+    header
+        The film's data set, with or without pixels.
+    screening
+        With its mask, so not one that was read again from JSON.
+    uid, series_uid
+        Of :mod:`edge_runtime.reports.uids`.
+    number
+        Instance Number, from 1.
+    made_at
+        See :func:`edge_runtime.reports.header.complete`.
+
+    Raises
+    ------
+    ResultError
+        A DICOM object cannot refer to the film.
+    """
+    if screening.mask is None or not screening.mask.any():
+        return None
+    source = read_source(header, screening.source.file)
+    shape = source.image.Rows, source.image.Columns
+    mask = to_film(screening.mask, place(shape, spec), spec)
+    algorithm = AlgorithmIdentificationSequence(
+        name=_long_string(screening.bundle.name),
+        family=codes.cid7162.ArtificialIntelligence,
+        version=_long_string(screening.bundle.version),
+        source=MANUFACTURER,
+        parameters={"bundle sha256": screening.bundle.sha256, "software": screening.software},
+    )
+    work = (screening.source.sha256, screening.bundle.sha256, screening.software)
+    segment = seg.SegmentDescription(
+        segment_number=1,
+        segment_label="Possible bone lesion",
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        tracking_uid=derived_uid("tracking", *work, "mask"),
+        tracking_id="marked area",
+    )
+    segmentation = seg.Segmentation(
+        source_images=[source.image],
+        pixel_array=mask[np.newaxis],
+        segmentation_type=seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid=series_uid,
+        series_number=SERIES_NUMBER,
+        series_description=series_description(screening.synthetic),
+        sop_instance_uid=uid,
+        instance_number=number,
+        content_label="LESION",
+        content_description=screening.notice,
+        **equipment(screening),
+    )
+    segmentation.PatientOrientation = source.image.PatientOrientation
+    if source.requests:
+        segmentation.RequestAttributesSequence = list(source.requests)
+    complete(segmentation, source, made_at)
+    # highdicom draws one at random.
+    dimensions = derived_uid("dimensions", uid)
+    segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
+    segmentation.DimensionIndexSequence[0].DimensionOrganizationUID = dimensions
+    return segmentation
+
+
+def _long_string(words: str) -> str:
+    """Return words as an LO has them (PS3.5 6.2)."""
+    return words.replace("\\", "/")[:64]
