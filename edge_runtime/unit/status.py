@@ -22,7 +22,7 @@ from edge_runtime.spool.database import DATABASE
 from edge_runtime.unit import figures
 from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.machine import Battery, battery, temperature_c
-from edge_runtime.unit.mode import Mode, current_mode, load_servable
+from edge_runtime.unit.mode import current_mode, load_servable
 
 # Rows of the spool's table `setting` that the worker keeps: what it runs on (JSON of DelegateUse),
 # and what is slower or weaker than it should be (JSON list of sentences).
