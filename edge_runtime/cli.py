@@ -29,6 +29,7 @@ from edge_runtime.errors import (
     OsteoedgeError,
     ResultError,
 )
+from edge_runtime.unit import cli as unit_verbs
 
 COMMAND_GROUP = "osteoedge.commands"
 # What the entry points need, by the package that they come from.
@@ -56,6 +57,10 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle_verbs, name="bundle")
+app.command()(unit_verbs.status)
+app.command()(unit_verbs.withdraw)
+app.add_typer(unit_verbs.audit, name="audit")
+app.add_typer(unit_verbs.mode, name="mode")
 
 
 def main() -> None:
@@ -90,6 +95,7 @@ def _add_workstation_verbs(arguments: Sequence[str]) -> None:
     groups = {"bundle": bundle_verbs}
     called, *rest = [word for word in arguments if not word.startswith("-")] or [""]
     own = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    own |= {group.name for group in app.registered_groups if group.name} - set(groups)
     for point in sorted(points, key=lambda point: point.name):
         group, _, name = point.name.rpartition(".")
         if called in own or (called in {*points.names, *groups} and called != (group or name)):

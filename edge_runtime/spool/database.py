@@ -51,9 +51,10 @@ class Spool:
         self.folder = folder
         self.clock = clock
         with self._explained():
+            # What lies here are patients' films: for the service's own user alone.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in (INCOMING, FILMS, RESULTS, QUARANTINE):
-                # What lies here are patients' films: for the service's own user alone.
-                (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+                (folder / name).mkdir(mode=0o700, exist_ok=True)
             self._connection = sqlite3.connect(
                 folder / DATABASE, timeout=_BUSY_S, isolation_level=None
             )
@@ -120,6 +121,12 @@ class Spool:
                 raise
 
     def _migrate(self) -> None:
+        # Nothing is written where nothing changed: a full disk can still be opened, and looked at.
+        version = self.rows("PRAGMA user_version")[0][0]
+        if version == SCHEMA_VERSION and {*map(tuple, self.rows("SELECT * FROM transition"))} == {
+            (old, new) for old, followers in FOLLOWERS.items() for new in followers
+        }:
+            return
         with self.transaction() as execute:
             version = execute("PRAGMA user_version").fetchone()[0]
             if version == 0:

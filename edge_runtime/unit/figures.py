@@ -1,0 +1,63 @@
+"""Figures that the spool tells of the unit's work, for `osteoedge status` and for Prometheus."""
+
+from __future__ import annotations
+
+from edge_runtime.spool import FilmState, Spool
+
+_WAITING = (FilmState.RECEIVED, FilmState.FAILED)
+
+
+def films_by_state(spool: Spool) -> dict[str, int]:
+    """Return how many films are in each state, those in none as 0."""
+    found = spool.rows("SELECT state, COUNT(*) AS films FROM film GROUP BY state")
+    return {state.value: 0 for state in FilmState} | {row["state"]: row["films"] for row in found}
+
+
+def oldest_waiting_s(spool: Spool) -> float | None:
+    """Return for how many seconds the oldest film has waited to be screened; None: none waits."""
+    row = spool.row("SELECT MIN(received_at) AS since FROM film WHERE state IN (?, ?)", *_WAITING)
+    if row is None or row["since"] is None:
+        return None
+    # The clock may have been put back.
+    return max(0.0, spool.now() - float(row["since"]))
+
+
+def screenings_by_decision(spool: Spool) -> dict[str, int]:
+    """Return how often each decision was made, also of results that were replaced."""
+    decisions = ("urgent_review", "routine_review", "not_flagged", "unable")
+    found = spool.rows("SELECT decision, COUNT(*) AS results FROM result GROUP BY decision")
+    return dict.fromkeys(decisions, 0) | {row["decision"]: row["results"] for row in found}
+
+
+def deliveries_by_state(spool: Spool) -> dict[tuple[str, ...], int]:
+    """Return how many deliveries there are, by destination and state."""
+    found = spool.rows(
+        "SELECT destination, state, COUNT(*) AS deliveries FROM delivery GROUP BY 1, 2"
+    )
+    return {(row["destination"], row["state"]): row["deliveries"] for row in found}
+
+
+def sent_bytes(spool: Spool, since: float = 0.0) -> dict[str, int]:
+    """Return bytes of the objects that were sent, by destination.
+
+    Parameters
+    ----------
+    since
+        UTC seconds since 1970.
+    """
+    found = spool.rows(
+        "SELECT destination, SUM(size) AS bytes FROM delivery WHERE sent_at >= ? GROUP BY 1", since
+    )
+    return {row["destination"]: row["bytes"] for row in found}
+
+
+def quarantined(spool: Spool) -> dict[str, int]:
+    """Return what was set aside, by reason: files that are no films, and films."""
+    found = spool.rows(
+        "SELECT reason, COUNT(*) AS files FROM ("
+        "  SELECT reason FROM quarantine UNION ALL"
+        "  SELECT COALESCE(reason, 'ended the worker') FROM film WHERE state = ?"
+        ") GROUP BY 1 ORDER BY 2 DESC",
+        FilmState.QUARANTINED,
+    )
+    return {row["reason"]: row["files"] for row in found}
