@@ -57,6 +57,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle_verbs, name="bundle")
+app.command()(unit_verbs.serve)
 app.command()(unit_verbs.status)
 app.command()(unit_verbs.withdraw)
 app.add_typer(unit_verbs.audit, name="audit")

@@ -218,7 +218,8 @@ def decide_scores(
     """Return the same of scores, 0..1, by name: a film's, or a study's (:func:`study_score`)."""
     reached = [point for point in points if of_film_or_study[point.score] >= point.threshold]
     reasons = tuple(
-        f"{p.score} probability {of_film_or_study[p.score]:.2f} is at or above {p.threshold:.2f} ({p.name})"
+        f"{p.score} probability {of_film_or_study[p.score]:.2f} is at or above "
+        f"{p.threshold:.2f} ({p.name})"
         if with_figures
         else f"the operating point {p.name} was reached"
         for p in reached

@@ -68,17 +68,18 @@ def film_objects(
     if "sr" in formats:
         summary = StudySummary(screening.decision, screening.reasons, revision=1, films=1)
         report = study_report([ReportedFilm(header, screening)], summary, **named("sr", 1))
-        yield ".sr.dcm", _file(report)
+        yield ".sr.dcm", file_bytes(report)
     if "sc" in formats and radiograph is not None:
         capture = secondary_capture(header, radiograph, screening, spec, **named("sc"))
-        yield ".sc.dcm", _file(capture)
+        yield ".sc.dcm", file_bytes(capture)
     if "seg" in formats:
         marked = lesion_segmentation(header, screening, spec, **named("seg"))
         if marked is not None:
-            yield ".seg.dcm", _file(marked)
+            yield ".seg.dcm", file_bytes(marked)
 
 
-def _file(result: Dataset) -> bytes:
+def file_bytes(result: Dataset) -> bytes:
+    """Return a result as a DICOM file."""
     buffer = io.BytesIO()
     result.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -21,7 +21,7 @@ MAX_STARTS = 3
 # A waiting time beyond any that is ever set: the clock was put back.
 CLOCK_JUMP_S = 2 * 86400.0
 
-DocumentKind = Literal["sr", "sc", "seg", "rejection", "original"]
+DocumentKind = Literal["sr", "sc", "seg", "ko", "original"]
 
 
 @dataclass(frozen=True)
@@ -471,6 +471,17 @@ def note_withdrawal(
         record(
             execute, spool.now(), "results rejected", objects=len(withdrawn),
             study=hashed(withdrawn[0].study_instance_uid), reason=withdrawn[0].reason.words,
+        )  # fmt: skip
+
+
+def give_up_withdrawal(spool: Spool, withdrawn: Sequence[WithdrawnDocument]) -> None:
+    """Record that no rejection note can be written of objects: they stand for their own note."""
+    with spool.transaction() as execute:
+        for document in withdrawn:
+            execute("UPDATE document SET note_id = id WHERE id = ?", document.id)
+        record(
+            execute, spool.now(), "no rejection note", objects=len(withdrawn),
+            study=hashed(withdrawn[0].study_instance_uid),
         )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The verbs of a unit beside `serve`: `status`, `audit`, `mode` and `withdraw`."""
+"""The verbs of a unit: `serve`, `status`, `audit`, `mode` and `withdraw`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,37 @@ mode = typer.Typer(
     help="Shadow mode or live: whether results are shown and sent.",
     rich_markup_mode="markdown",
 )
+
+
+def serve(
+    config: Config,
+    check: Annotated[
+        bool, typer.Option("--check", help="Look at everything it would need, and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Serve: take films in, screen them, and send the results, until stopped.
+
+    Exit code of `--check`: 0, 2 where the settings are wrong, 3 where a gate refuses.
+
+    Example: `osteoedge serve --config unit.toml --check`
+    """
+    from edge_runtime.unit.config import load_unit
+
+    unit = load_unit(config)
+    if check:
+        code = check_command(unit, as_json)
+        if code == 0 and not as_json:
+            typer.echo(f"Next: osteoedge serve --config {config}")
+        raise typer.Exit(code)
+    from edge_runtime.unit import service
+    from edge_runtime.unit.life import Life
+    from edge_runtime.unit.log import configure_logging
+
+    configure_logging()
+    life = Life()
+    life.stop_on_signals()
+    service.serve(unit, config.resolve(), life)
 
 
 def status(config: Config, as_json: AsJson = False) -> None:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from pydicom.dataset import Dataset
 
-from edge_runtime.bundle import ModelBundle, load_bundle
-from edge_runtime.dicom_file import parse_dicom
 from edge_runtime.errors import (
     CorruptRadiographError,
     DelegateError,
@@ -26,15 +24,15 @@ from edge_runtime.errors import (
     SpoolFullError,
 )
 from edge_runtime.files import write_atomically
-from edge_runtime.radiograph import Radiograph, read_radiograph
+from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
 from edge_runtime.reports.capture import secondary_capture
-from edge_runtime.reports.dicom import dicom_bytes
 from edge_runtime.reports.document import screening_json
+from edge_runtime.reports.film import file_bytes
 from edge_runtime.reports.rejection_note import Reference, rejection_note
 from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
-from edge_runtime.reports.uids import ResultKind, WorkIdentity, derived_uid, result_uid, series_uid
+from edge_runtime.reports.uids import WorkIdentity, derived_uid, result_uid, series_uid
 from edge_runtime.screener import SOFTWARE, Screener, Screening, source_of
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import hashed
@@ -45,7 +43,6 @@ from edge_runtime.spool.work import (
     NewResult,
     OpenStudy,
     SpooledFilm,
-    StudyView,
     WithdrawnDocument,
     begin,
     claim_film,
@@ -53,6 +50,7 @@ from edge_runtime.spool.work import (
     fail,
     finish,
     give_back,
+    give_up_withdrawal,
     next_withdrawn,
     note_withdrawal,
     report_study,
@@ -60,10 +58,11 @@ from edge_runtime.spool.work import (
 )
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
-from edge_runtime.unit.mode import is_live, may_serve
+from edge_runtime.unit.mode import is_live, load_servable
+from edge_runtime.unit.status import DEGRADED_SETTING, DELEGATE_SETTING
 from edge_runtime.unit.study import decide_study
 
-log = logging.getLogger("osteoedge.worker")
+log = logging.getLogger(__name__)
 
 # How often an idle worker looks for work: a technologist waits for the result.
 _LOOK_S = 0.2
@@ -80,8 +79,7 @@ def run(unit: UnitConfig, life: Life) -> None:
     OsteoedgeError
         The bundle may not serve, no delegate runs it, or the spool cannot be used.
     """
-    bundle = load_bundle(unit.bundle.path, unit.bundle.trusted_keys)
-    may_serve(bundle)
+    bundle = load_servable(unit.bundle)
     settings = unit.screening
     with (
         Spool(unit.spool.directory) as spool,
@@ -103,7 +101,7 @@ def run(unit: UnitConfig, life: Life) -> None:
                 busy = worker.step()
             except SpoolFullError as error:
                 # Nothing was recorded, and nothing is lost: it is done again when there is space.
-                log.error("no space", extra={"error": error.what})
+                log.error("no space", exc_info=error)
                 life.wait(_FIRST_WAIT_S)
                 worker.let_go()
                 continue
@@ -120,6 +118,7 @@ class Worker:
         self._screener = screener
         self._site_sha256 = _sha256_of(unit.bundle.site)
         self._held: SpooledFilm | None = None
+        self._told: dict[str, str] = {}
         made_with = (
             screener.bundle.sha256, self._site_sha256, SOFTWARE,
             unit.screening.intended_use,
@@ -173,7 +172,9 @@ class Worker:
             screening = self._screener.refuse(error, source_of(film.path))
         except DelegateError as error:
             wait_s = min(_FIRST_WAIT_S * 2**film.failures, _LONGEST_WAIT_S)
-            log.error("delegate failed", extra={"film": hashed(film.sop_instance_uid)})
+            log.error(
+                "delegate failed", exc_info=error, extra={"film": hashed(film.sop_instance_uid)}
+            )
             fail(self._spool, film, str(error), wait_s)
             self._tell_delegate()
             return
@@ -196,8 +197,8 @@ class Worker:
             extra={
                 "film": hashed(film.sop_instance_uid),
                 "decision": screening.decision,
-                "ms": screening.timings_ms.get("total"),
-                "recorded": recorded,
+                "seconds": round(screening.timings_ms.get("total", 0.0) / 1e3, 3),
+                "outcome": "recorded" if recorded else "superseded meanwhile",
             },
         )
         self._tell_delegate()
@@ -241,7 +242,7 @@ class Worker:
 
     def _made(
         self,
-        kind: ResultKind,
+        kind: Literal["sc", "seg"],
         film: SpooledFilm,
         header: Dataset,
         identity: WorkIdentity,
@@ -255,7 +256,8 @@ class Worker:
             # The decision stands without its picture; the report tells it.
             log.error(
                 "not made",
-                extra={"film": hashed(film.sop_instance_uid), "kind": kind, "error": error.what},
+                exc_info=error,
+                extra={"film": hashed(film.sop_instance_uid), "kind": kind},
             )
             return
         if made is not None:
@@ -282,7 +284,7 @@ class Worker:
             extra={
                 "study": hashed(study.study_instance_uid),
                 "decision": decided.decision,
-                "recorded": recorded,
+                "outcome": "recorded" if recorded else "changed meanwhile",
             },
         )
 
@@ -321,11 +323,8 @@ class Worker:
         except (OsteoedgeError, ValueError) as error:
             log.error(
                 "not made",
-                extra={
-                    "study": hashed(study.study_instance_uid),
-                    "kind": "sr",
-                    "error": getattr(error, "what", type(error).__name__),
-                },
+                exc_info=error,
+                extra={"study": hashed(study.study_instance_uid), "kind": "sr"},
             )
             return None
         return self._stored("sr", report, self._destinations("sr"))
@@ -334,6 +333,11 @@ class Worker:
         """Write the rejection note that takes back what was sent."""
         first = withdrawn[0]
         header = next((h for path in first.headers if (h := _header(path)) is not None), None)
+        if header is None:
+            # Its films and objects were deleted long ago: nothing is left that names the patient.
+            log.error("no rejection note", extra={"study": hashed(first.study_instance_uid)})
+            give_up_withdrawal(self._spool, withdrawn)
+            return
         rejected = [
             Reference(
                 document.study_instance_uid,
@@ -353,12 +357,12 @@ class Worker:
             number=first.id,
             made_at=self._now(),
         )
-        note_withdrawal(self._spool, withdrawn, self._stored("rejection", note, ()))
+        note_withdrawal(self._spool, withdrawn, self._stored("ko", note, ()))
 
     def _stored(
         self, kind: DocumentKind, made: Dataset, destinations: tuple[str, ...]
     ) -> NewDocument:
-        content = dicom_bytes(made)
+        content = file_bytes(made)
         path = self._spool.folder / RESULTS / f"{made.SOPInstanceUID}.dcm"
         write_atomically(path, content)
         return NewDocument(
@@ -388,8 +392,8 @@ class Worker:
     def _tell_delegate(self) -> None:
         """Leave in the spool what runs the model, for status and metrics."""
         told = {
-            DELEGATE: self._screener.delegate.model_dump_json(),
-            DEGRADED: json.dumps(self._screener.degraded),
+            DELEGATE_SETTING: self._screener.delegate.model_dump_json(),
+            DEGRADED_SETTING: json.dumps(self._screener.degraded),
         }
         if told != self._told:
             with self._spool.transaction() as execute:
@@ -401,8 +405,8 @@ class Worker:
 def _header(path: Path) -> Dataset | None:
     """Return a DICOM file's data set; None where it cannot be read, or is gone."""
     try:
-        return parse_dicom(path.read_bytes(), path.name)
-    except (OSError, RadiographError):
+        return read_header(path)
+    except RadiographError:
         return None
 
 
