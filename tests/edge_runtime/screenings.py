@@ -171,7 +171,9 @@ def check(path: Path) -> list[str]:
     """Return what `dciodvfy` warns of in a file in which it finds no error."""
     tool = shutil.which("dciodvfy")
     need(tool, "dciodvfy (dicom3tools)")
-    said = subprocess.run([str(tool), path], capture_output=True, text=True, check=False)
+    said = subprocess.run(
+        [str(tool), path], capture_output=True, text=True, errors="replace", check=False
+    )
     lines = (said.stdout + said.stderr).splitlines()
     assert not [line for line in lines if "Error" in line]
     return [line for line in lines if "Warning" in line]
