@@ -15,7 +15,7 @@ from edge_runtime.radiograph import Radiograph
 from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
 from edge_runtime.screener import Screening
 
-LONG_SIDE = 1024
+LONG_SIDE, MIN_WIDTH = 1024, 640
 # Okabe and Ito's palette, told apart by colour-blind readers; OpenCV wants blue, green, red.
 _ORANGE, _SKY, _GREY, _WHITE = (0, 159, 230), (233, 180, 86), (170, 170, 170), (255, 255, 255)
 _BAND = (32, 26, 22)
@@ -67,7 +67,7 @@ def draw_overlay(
         cv2.rectangle(picture, (x0, y0), (x1, y1), _ORANGE, 2, cv2.LINE_AA)
         _write(picture, f"{lesion.score:.2f}", (x0, max(y0 - 6, 14)), 0.5, _ORANGE)
     lines = _words(screening) + [(remark, 0.5, _ORANGE) for remark in remarks]
-    return np.vstack([_band(picture.shape[1], lines), picture])
+    return _framed(picture, lines)
 
 
 def mask_png(radiograph: Radiograph, mask: Picture, spec: InputSpec) -> bytes:
@@ -98,7 +98,7 @@ def activation_png(radiograph: Radiograph, screening: Screening, spec: InputSpec
     lines = [(words, 0.5, _WHITE)]
     if screening.synthetic:
         lines.append((SYNTHETIC, 0.5, _ORANGE))
-    return _png(np.vstack([_band(picture.shape[1], lines), mixed.astype(np.uint8)]))
+    return _png(_framed(mixed.astype(np.uint8), lines))
 
 
 def _png(picture: Picture) -> bytes:
@@ -145,6 +145,13 @@ def _words(screening: Screening) -> list[tuple[str, float, tuple[int, int, int]]
         lines.append((SYNTHETIC, 0.5, _ORANGE))
     lines += [(f"Degraded: {what}", 0.45, _ORANGE) for what in screening.degraded]
     return lines
+
+
+def _framed(picture: Picture, lines: list[tuple[str, float, tuple[int, int, int]]]) -> Picture:
+    # A whole leg is narrow: beside it there is room, so that the words stay of a size to be read.
+    beside = max(0, MIN_WIDTH - picture.shape[1])
+    picture = np.asarray(cv2.copyMakeBorder(picture, 0, 0, 0, beside, cv2.BORDER_CONSTANT))
+    return np.vstack([_band(picture.shape[1], lines), picture])
 
 
 def _band(width: int, lines: list[tuple[str, float, tuple[int, int, int]]]) -> Picture:

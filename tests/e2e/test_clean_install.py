@@ -19,8 +19,8 @@ ABSENT = ("tensorflow", "tf_keras", "pandas", "sklearn", "scipy", "matplotlib", 
 # The base dependencies of pyproject.toml but for LiteRT, which needs no newer numpy but stands in
 # the way: the runtime that is meant is the only one there.
 WITHOUT_LITERT = ("numpy", "opencv-python-headless", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg",
-                  "pyjpegls", "imagecodecs", "pydantic", "cryptography", "rich", "typer",
-                  "tflite-runtime")  # fmt: skip
+                  "pyjpegls", "imagecodecs", "highdicom", "pydantic", "cryptography", "rich",
+                  "typer", "tflite-runtime")  # fmt: skip
 
 
 def environment(folder: Path, *installs: list[str]) -> Path:

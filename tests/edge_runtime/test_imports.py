@@ -10,7 +10,7 @@ import pytest
 import edge_runtime
 
 LATER = ("numpy", "cv2", "pydicom", "pydantic", "cryptography", "imagecodecs", "ai_edge_litert",
-         "typer", "rich")  # fmt: skip
+         "typer", "rich", "highdicom")  # fmt: skip
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -28,6 +28,11 @@ def test_reading_a_film_does_not_load_the_runtime_of_the_network() -> None:
     loaded = loaded_by("from edge_runtime import read_radiograph")
     assert "pydicom" in loaded
     assert not loaded & {"ai_edge_litert", "cryptography", "imagecodecs", "rich", "typer"}
+
+
+def test_the_command_loads_the_writer_of_dicom_objects_only_where_they_are_asked_for() -> None:
+    statement = "import edge_runtime.cli, edge_runtime.batch, edge_runtime.screener"
+    assert "highdicom" not in loaded_by(statement)
 
 
 def test_every_public_name_is_there() -> None:
