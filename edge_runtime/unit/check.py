@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
+from rich.text import Text
 
 import edge_runtime
 from edge_runtime.bundle import ModelBundle
@@ -108,8 +109,9 @@ def report(findings: Iterable[Finding]) -> Table:
     """Return findings as a table for people."""
     table = Table("", "about", "found", "do")
     for finding in findings:
-        colour = _COLOURS[finding.level]
-        table.add_row(f"[{colour}]{finding.level}[/]", finding.about, finding.what, finding.remedy)
+        # Sections of unit.toml in brackets are no markup.
+        told = (Text(text) for text in (finding.about, finding.what, finding.remedy))
+        table.add_row(Text(finding.level, _COLOURS[finding.level]), *told)
     return table
 
 

@@ -22,10 +22,11 @@ from edge_runtime.spool.audit import hashed
 
 OURS = "edge_runtime"
 # Of ``extra``, what may be written. Films, studies and objects: what ``hashed`` makes of a UID.
+# Role and child: which of the unit's processes.
 FIELDS = (
     "film", "study", "object", "objects", "films", "kind", "state", "outcome", "decision",
     "source", "destination", "status", "reason", "attempts", "size", "free_bytes", "freed_bytes",
-    "wait_s", "seconds", "process", "pid", "signal", "exit_code", "restarts", "delegate",
+    "wait_s", "seconds", "role", "child_pid", "signal", "exit_code", "restarts", "delegate",
     "degraded", "mode", "bundle", "port", "audit",
 )  # fmt: skip
 _FOREIGN = ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3")
@@ -43,6 +44,7 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "pid": record.process,
         }
         if _is_ours(record.name):
             # The sentence as it stands in the source, without what it was to be filled with.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,10 +66,10 @@ def nearest(folder: Path) -> Path:
 
 
 def _mounts(system: Path) -> Iterator[Mount]:
-    for line in (system / "proc/self/mountinfo").read_text().splitlines():
+    for line in os.fsdecode((system / "proc/self/mountinfo").read_bytes()).splitlines():
         fields, _, rest = line.partition(" - ")
         # Blanks and the like are written as three octal digits.
-        point = fields.split()[4].encode("latin-1").decode("unicode_escape")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields.split()[4])
         kind, source, *_ = rest.split()
         yield Mount(Path(point), kind, source, fields.split()[2])
 
