@@ -51,6 +51,10 @@ class TransferSyntaxError(RadiographError):
     """The pixels are coded in a way that no installed decoder reads."""
 
 
+class ContradictionError(RadiographError):
+    """What was said of a film when it was sent is not what the film says."""
+
+
 class BundleError(OsteoedgeError):
     """The bundle is not one, is damaged, or is not for this device."""
 
