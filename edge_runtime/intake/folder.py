@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.dicom_file import MAX_FILE_BYTES
-from edge_runtime.errors import OsteoedgeError, SpoolError, SpoolFullError
+from edge_runtime.errors import OsteoedgeError, SpoolError
 from edge_runtime.intake.receiving import IncomingFile
 from edge_runtime.intake.understanding import enter, understand
 from edge_runtime.spool import Spool
@@ -80,7 +80,7 @@ class WatchedFolder:
         self._reserve = reserve
         self._next_look = 0.0
         self._there = True
-        self._full = False
+        self._refused = False
         # Of files that are there: size, time, and since when they stand still; None: dealt with.
         self._known: dict[Path, tuple[int, int, float | None]] = {}
 
@@ -117,7 +117,9 @@ class WatchedFolder:
         except ChangedError:
             return size, mtime_ns, now
         except SpoolError as error:
-            self._tell_full(error)
+            if not self._refused:
+                log.error("not received", extra={"reason": error.what})
+            self._refused = True
             return last
         except OSError as error:
             # A stick that was pulled, or somebody who still keeps the file to themselves.
@@ -126,7 +128,7 @@ class WatchedFolder:
                 extra={"file": hashed(str(file)), "reason": os.strerror(error.errno or 0)},
             )
             return size, mtime_ns, now
-        self._full = False
+        self._refused = False
         return size, mtime_ns, None
 
     def _take(self, file: Path, size: int, mtime_ns: int) -> None:
@@ -158,11 +160,6 @@ class WatchedFolder:
                     extra={"file": hashed(str(file)), "reason": os.strerror(error.errno or 0)},
                 )
         note_seen(self._spool, file, size, mtime_ns, outcome)
-
-    def _tell_full(self, error: SpoolError) -> None:
-        if not self._full:
-            log.error("not received", extra={"reason": error.what})
-        self._full = isinstance(error, SpoolFullError)
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         """Yield regular files, but hidden ones and those that say they are parts."""
@@ -202,7 +199,7 @@ def _copy(file: Path, copy: IncomingFile, size: int, mtime_ns: int) -> None:
         It is not what it was when it was found whole.
     """
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb", buffering=0) as source:
+    with os.fdopen(descriptor, "rb", buffering=0) as source:
         left = size
         while left and (data := source.read(min(_CHUNK, left))):
             copy.write(data)

@@ -55,11 +55,14 @@ def _filled(context: ssl.SSLContext, settings: TlsSettings) -> ssl.SSLContext:
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:
-        # ssl.SSLError is an OSError; its text names the library's source files.
-        missing = isinstance(error, FileNotFoundError | PermissionError)
+    except (FileNotFoundError, PermissionError) as error:
         raise ConfigError(
-            f"cannot be used for TLS ({error.strerror if missing else 'not what it should be'})",
-            "Check that certificate, key and authority are PEM, readable and belong together",
+            f"cannot be read ({error.strerror})", "Check the path and permissions", str(path)
+        ) from None
+    except (OSError, ValueError):
+        # ssl.SSLError is an OSError; its text names the library's source files.
+        raise ConfigError(
+            "cannot be used for TLS",
+            "Check that certificate, key and authority are PEM and belong together",
             str(path),
         ) from None
