@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import numpy.typing as npt
 from pydicom import uid
@@ -63,6 +65,10 @@ _UNCODED = frozenset({syntax for syntax, plugin in PLUGIN_OF.items() if not plug
 MAX_FILE_BYTES = 192 * 1024 * 1024
 # Of the parser, two or three an element. A film's header has some hundred elements.
 _MAX_READS = 100_000
+IMPLEMENTATION_CLASS_UID = uid.UID("2.25.226461529173462518870263914827350117729")
+"""Of this software, in the UUID arc (PS3.5 B.2): in file meta information and in negotiation."""
+# What stands before the pixels of a deflated file.
+_MAX_HEADER_BYTES = 4 << 20
 _PIXEL_DATA = 0x7FE00010
 
 
@@ -80,16 +86,46 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
     CorruptRadiographError
         DICOM that cannot be parsed.
     """
-    stream: io.BytesIO = _ShortStream(data)
+    return _parse(_short(io.BytesIO(data)), name, None)[0]
+
+
+def parse_header(path: Path, tags: Sequence[BaseTag], name: str) -> tuple[Dataset, int]:
+    """Read elements that stand before the pixels of a DICOM file; all others stay on the disk.
+
+    Parameters
+    ----------
+    tags
+        Of the elements.
+
+    Returns
+    -------
+    header, start
+        The transfer syntax is in its file meta. The data set starts at the byte ``start``.
+
+    Raises
+    ------
+    NotARadiographError, CorruptRadiographError
+        As of :func:`parse_dicom`.
+    """
+    with path.open("rb") as file:
+        return _parse(_short(file), name, tags)
+
+
+def _parse(stream: BinaryIO, name: str, tags: Sequence[BaseTag] | None) -> tuple[Dataset, int]:
+    """Read a data set with its pixels, or with some of the elements before them."""
+    part_10 = False
     try:
         part_10 = read_preamble(stream, force=True) is not None
         syntax = _read_syntax(stream)
-        if syntax == uid.DeflatedExplicitVRLittleEndian:
-            stream = _ShortStream(_inflate(stream.read(), name))
         # Command elements (PS3.7) of a message that was saved as it came over the network.
         read_dataset(stream, True, True, stop_when=lambda tag, _, __: tag.group != 0)
+        start = stream.tell()
+        if syntax == uid.DeflatedExplicitVRLittleEndian:
+            stream = _short(io.BytesIO(_inflate(stream, name, whole=tags is None)))
         implicit, little = _encoding(syntax, stream)
-        dataset = read_dataset(stream, implicit, little, stop_when=_AfterPixels())
+        stop = _AfterPixels() if tags is None else _at_pixels
+        wanted = None if tags is None else list[BaseTag | int](tags)
+        dataset = read_dataset(stream, implicit, little, stop_when=stop, specific_tags=wanted)
         dataset.file_meta = FileMetaDataset()
         if syntax is not None:
             dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
@@ -98,20 +134,20 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
         raise
     except Exception as error:
         # pydicom raises whatever the parser trips over (struct, Value, Attribute, Recursion ...).
-        if data[128:132] == b"DICM":
+        if part_10:
             raise CorruptRadiographError(
                 f"the DICOM file cannot be parsed ({type(error).__name__})",
                 "Send the film again",
                 name,
             ) from None
-        known = part_10 = False
+        known = False
     if not known and not part_10:
         raise NotARadiographError(
             "not a DICOM, PNG or JPEG file", "Leave it out, or export the film as DICOM", name
         )
     if syntax is None:
         _guess_syntax(dataset, little, name)
-    return dataset
+    return dataset, start
 
 
 def check_kind(dataset: Dataset, name: str) -> None:
@@ -212,19 +248,34 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
     return pixels, notes
 
 
-class _ShortStream(io.BytesIO):
-    """Ends the parser's work on a file of millions of elements of no length."""
+class _ShortStream:
+    """Ends the parser's work on a file of millions of elements of no length.
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
+    Nor is memory taken for a value that claims to be longer than its file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.tell, self.seek = file.tell, file.seek
+        self._read = file.read
+        self._size = file.seek(0, io.SEEK_END)
+        file.seek(0)
         self.reads = 0
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         """Read as any stream does, so many times."""
         self.reads += 1
         if self.reads > _MAX_READS:
             raise ValueError("more elements than any film has")
-        return super().read(size)
+        return self._read(min(size, self._size))
+
+
+def _short(file: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, _ShortStream(file))
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    """Stop the parser before pixels of any kind, and what may follow them."""
+    return tag.group >= _PIXEL_DATA >> 16
 
 
 class _AfterPixels:
@@ -238,7 +289,7 @@ class _AfterPixels:
         return stop
 
 
-def _read_syntax(stream: io.BytesIO) -> str | None:
+def _read_syntax(stream: BinaryIO) -> str | None:
     """Read the transfer syntax from group 2, and leave the stream behind that group.
 
     It is of explicit VR (PS3.10 7.1), but some writers have it implicit.
@@ -253,11 +304,12 @@ def _read_syntax(stream: io.BytesIO) -> str | None:
     return syntax
 
 
-def _inflate(data: bytes, name: str) -> bytes:
-    """Inflate a data set (PS3.5 A.5), no further than any film goes."""
+def _inflate(stream: BinaryIO, name: str, *, whole: bool) -> bytes:
+    """Inflate a data set (PS3.5 A.5), no further than any film goes, or any header."""
+    limit = MAX_FILE_BYTES if whole else _MAX_HEADER_BYTES
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = decompressor.decompress(data, MAX_FILE_BYTES)
-    if decompressor.unconsumed_tail:
+    inflated = decompressor.decompress(stream.read() if whole else stream.read(limit), limit)
+    if whole and decompressor.unconsumed_tail:
         raise UnsupportedRadiographError(
             f"a deflated file of more than {MAX_FILE_BYTES >> 20} MiB",
             "Send the film uncompressed (Explicit VR Little Endian)",
@@ -266,7 +318,7 @@ def _inflate(data: bytes, name: str) -> bytes:
     return inflated
 
 
-def _encoding(syntax: str | None, stream: io.BytesIO) -> tuple[bool, bool]:
+def _encoding(syntax: str | None, stream: BinaryIO) -> tuple[bool, bool]:
     """Return whether a data set is of implicit VR, and whether little endian.
 
     Without a transfer syntax the first element tells: its VR is there or not, and its group is low.

@@ -59,6 +59,10 @@ class RejectionNoteError(OsteoedgeError):
     """A rejection note does not say what it rejects."""
 
 
+class ContradictionError(RadiographError):
+    """What was said of a film when it was sent is not what the film says."""
+
+
 class BundleError(OsteoedgeError):
     """The bundle is not one, is damaged, or is not for this device."""
 

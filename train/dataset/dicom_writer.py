@@ -22,13 +22,14 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
 )
 
+from edge_runtime.dicom_file import IMPLEMENTATION_CLASS_UID
 from edge_runtime.errors import DatasetError
 
 Photometric = Literal["MONOCHROME1", "MONOCHROME2"]
 View = Literal["frontal", "lateral", "oblique"]
 
 # This writer's own identity.
-IMPLEMENTATION_UID = UID("2.25.226461529173462518870263914827350117729")
+IMPLEMENTATION_UID = IMPLEMENTATION_CLASS_UID
 
 
 class Code(NamedTuple):

@@ -1,0 +1,15 @@
+"""How films come to the unit: a C-STORE service and watched folders.
+
+Both do the same with a file: write it to the spool's own file system, sync it, say what it is, and
+let :mod:`edge_runtime.spool.admission` take it in. Nobody is told of success before::
+
+    dicom_scp    the C-STORE, C-ECHO and storage commitment service
+    transport    what pynetdicom leaves to us: bounded PDUs, TLS handshakes, films to the disk
+    peers        who may send
+    tls          contexts for DICOM TLS, for the outbox as well
+    folder       watched folders
+    receiving    a file on its way in, and the space that is reserved for it
+    understanding    film, rejection note, or neither
+    header       which film a file is, and the hash of its content
+    rejection    rejection notes
+"""

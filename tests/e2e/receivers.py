@@ -1,0 +1,136 @@
+"""Receivers and folder watchers as processes of their own, as the supervisor runs them.
+
+``python -m tests.e2e.receivers UNIT_TOML SLOT FD`` is one receiver; without SLOT and FD, it watches
+folders. What it logs goes to its standard output, one JSON object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_runtime.intake import folder
+from edge_runtime.spool import Spool
+from edge_runtime.unit.config import load_unit
+from edge_runtime.unit.life import Life
+
+PATIENCE_S = 60.0
+Found = TypeVar("Found")
+_OF_EVERY_RECORD = set(vars(logging.makeLogRecord({})))
+
+
+def until(ask: Callable[[], Found], what: str, seconds: float = PATIENCE_S) -> Found:
+    """Wait for something to be true, with a deadline."""
+    deadline = time.monotonic() + seconds
+    while not (found := ask()):
+        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        time.sleep(0.01)
+    return found
+
+
+class Unit:
+    """A unit's spool and settings, and the processes of its intake."""
+
+    def __init__(self, home: Path, intake: str, reserve_mib: int = 10) -> None:
+        self.home = home
+        self.spool = home / "spool"
+        self.toml = home / "unit.toml"
+        self.toml.write_text(
+            f'[bundle]\npath = "none.osteo"\ntrusted_keys = "keys"\n'
+            f'[spool]\ndirectory = "{self.spool}"\nreserve_mib = {reserve_mib}\n{intake}'
+        )
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.listener.getsockname()[1]
+        self.log = home / "log.jsonl"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        Spool(self.spool).close()
+
+    def start(self, slot: int | None = 0) -> subprocess.Popen[bytes]:
+        """Start a receiver, or without a slot the watcher of folders; return when it is at work."""
+        descriptor = self.listener.fileno()
+        ready = len(self.logged("ready"))
+        with self.log.open("a") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(self.toml)]
+                + ([] if slot is None else [str(slot), str(descriptor)]),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(descriptor,),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        self.processes.append(process)
+        until(lambda: len(self.logged("ready")) > ready or process.poll() is not None, "start")
+        assert process.poll() is None, self.log.read_text()
+        return process
+
+    def logged(self, message: str) -> list[dict[str, Any]]:
+        """What was logged under a message."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        records = [json.loads(line) for line in lines if line.startswith("{")]
+        return [record for record in records if record["message"] == message]
+
+    def rows(self, sql: str) -> list[sqlite3.Row]:
+        """What a query finds in the spool."""
+        with Spool(self.spool) as spool:
+            return spool.rows(sql)
+
+    def leftovers(self) -> list[Path]:
+        """Files that are coming in."""
+        return [path for path in (self.spool / "incoming").glob("*/*")]
+
+    def close(self) -> None:
+        """End all processes; they stop when asked to."""
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            process.wait(PATIENCE_S)
+        self.listener.close()
+
+
+@contextmanager
+def running(home: Path, intake: str = "", **settings: Any) -> Iterator[Unit]:
+    """A unit with one receiver at work."""
+    unit = Unit(home, intake or "[intake.dicom]\n", **settings)
+    try:
+        unit.start()
+        yield unit
+    finally:
+        unit.close()
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        facts = {key: value for key, value in vars(record).items() if key not in _OF_EVERY_RECORD}
+        return json.dumps({"message": record.getMessage(), **facts})
+
+
+def _main(toml: str, *receiver: str) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    unit, life = load_unit(Path(toml)), Life()
+    life.stop_on_signals()
+    # It listens already: who connects now is served.
+    logging.info("ready")
+    if receiver:
+        from edge_runtime.intake import dicom_scp
+
+        slot, descriptor = map(int, receiver)
+        dicom_scp.run(unit, socket.socket(fileno=descriptor), slot, life)
+    else:
+        folder.run(unit, life)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
