@@ -13,6 +13,7 @@ from typing import Any
 
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
@@ -145,8 +146,8 @@ class DicomStore:
             raise UnreachableError(
                 "the association was rejected" if association.is_rejected else "no association"
             )
-        _tune(association)
         self._association = association
+        _tune(association)
         self._proposed = frozenset(pairs)
 
     def _store(self, file: Path) -> None:
@@ -208,8 +209,10 @@ def _tune(association: Association) -> None:
         for option in SOCKET_OPTIONS:
             connection.socket.setsockopt(*option)
     association.dul.to_provider_queue = _Pipeline(association)
-    peer_takes = association.acceptor.maximum_length
-    association.acceptor.maximum_length = min(peer_takes or _MAX_PDU, _MAX_PDU)
+    for item in association.acceptor.user_information:
+        if isinstance(item, MaximumLengthNotification):
+            # 0 is without limit.
+            item.maximum_length_received = min(item.maximum_length_received or _MAX_PDU, _MAX_PDU)
 
 
 def _cut(association: Association) -> None:
