@@ -20,6 +20,7 @@ from edge_runtime import __version__
 from edge_runtime.dicom_codecs import PLUGIN_OF
 from edge_runtime.dicom_file import IMPLEMENTATION_CLASS_UID, RADIOGRAPH_CLASSES
 from edge_runtime.dicom_header import items, text
+from edge_runtime.dicom_tls import server_context
 from edge_runtime.errors import (
     ConfigError,
     ContradictionError,
@@ -28,7 +29,6 @@ from edge_runtime.errors import (
     SpoolFullError,
 )
 from edge_runtime.intake.receiving import IncomingFile
-from edge_runtime.intake.tls import server_context
 from edge_runtime.intake.transport import DataSet, IntakeServer
 from edge_runtime.intake.understanding import Arrival, enter, understand
 from edge_runtime.spool import Spool

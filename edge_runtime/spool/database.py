@@ -17,6 +17,7 @@ from edge_runtime.spool.states import FOLLOWERS
 
 DATABASE = "spool.db"
 INCOMING, FILMS, RESULTS, QUARANTINE = "incoming", "films", "results", "quarantine"
+OUTGOING = "outgoing"
 SCHEMA_VERSION = 1
 # The longest that a writer waits for another: their transactions take milliseconds.
 _BUSY_S = 30.0
@@ -53,7 +54,7 @@ class Spool:
         with self._explained():
             # What lies here are patients' films: for the service's own user alone.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in (INCOMING, FILMS, RESULTS, QUARANTINE):
+            for name in (INCOMING, FILMS, RESULTS, QUARANTINE, OUTGOING):
                 (folder / name).mkdir(mode=0o700, exist_ok=True)
             self._connection = sqlite3.connect(
                 folder / DATABASE, timeout=_BUSY_S, isolation_level=None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_runtime.spool.audit import hashed, record
@@ -11,7 +12,14 @@ from edge_runtime.spool.database import Execute, Spool
 from edge_runtime.spool.states import FilmState
 from edge_runtime.spool.work import CLOCK_JUMP_S
 
+# The order of the index delivery_waiting. An object that was tried in vain lets the others of its
+# rank go first: it may be too large for what the link gives at a time, or end who receives it.
+_ORDER = "ORDER BY x.rank, x.attempts > 3, x.urgency, x.size, x.id"
 _DONE = "('sent', 'committed', 'cancelled')"
+# The longest wait of an object in whose sending the outbox ended.
+_CRASH_WAIT_S = 3600.0
+# An object that a destination lost twice is not sent again at once.
+_LOST_AGAIN_S = 3600.0
 # An object that is not to be sent again: taken back, or a report that has a newer one.
 _OBSOLETE = (
     "EXISTS (SELECT 1 FROM document d WHERE d.id = document_id AND (d.withdrawn IS NOT NULL "
@@ -22,7 +30,15 @@ _OBSOLETE = (
 
 @dataclass(frozen=True)
 class Delivery:
-    """One object for one destination, taken by the outbox."""
+    """One object for one destination.
+
+    Attributes
+    ----------
+    size
+        Bytes of its file.
+    attempts
+        How often its sending was begun, this time included.
+    """
 
     id: int
     kind: str
@@ -47,84 +63,104 @@ def resume(spool: Spool) -> None:
     """Put the outbox in order where it starts: nothing is being sent now.
 
     What was being sent may have arrived. It is sent again, under the same UID; or where it is
-    out of date meanwhile, counts as sent, so that a rejection note goes after it.
+    out of date meanwhile, counts as sent, so that a rejection note goes after it. It may also be
+    what ended the outbox: each time it waits twice as long, from two seconds to an hour.
     """
     with spool.transaction() as execute:
         execute(
-            f"UPDATE delivery SET state = CASE WHEN {_OBSOLETE} THEN 'sent' ELSE 'waiting' END "
-            "WHERE state = 'sending'"
+            f"UPDATE delivery SET state = CASE WHEN {_OBSOLETE} THEN 'sent' ELSE 'waiting' END, "
+            "next_try = ? + MIN(?, 1 << MIN(attempts, 20)) WHERE state = 'sending'",
+            spool.now(), _CRASH_WAIT_S,
+        )  # fmt: skip
+
+
+def waiting(spool: Spool, destination: str, limit: int) -> list[Delivery]:
+    """Return what goes next to a destination: results before films, urgent first, small first."""
+    now = spool.now()
+    return [
+        _delivery(spool, row)
+        for row in spool.rows(
+            "SELECT x.*, d.kind, d.sop_class_uid, d.sop_instance_uid, d.path FROM delivery x "
+            "JOIN document d ON d.id = x.document_id WHERE x.state = 'waiting' "
+            f"AND x.destination = ? AND (x.next_try <= ? OR x.next_try > ?) {_ORDER} LIMIT ?",
+            destination, now, now + CLOCK_JUMP_S, limit,
         )
+    ]  # fmt: skip
 
 
 def claim_delivery(spool: Spool, destination: str) -> Delivery | None:
-    """Take what goes next to a destination: results before films, urgent first, small first."""
-    now = spool.now()
-    waiting = (
-        "SELECT id FROM delivery WHERE state = 'waiting' AND destination = ? "
-        "AND (next_try <= ? OR next_try > ?) ORDER BY rank, urgency, size, id LIMIT 1"
-    )
+    """Take the first of what waits for a destination."""
     # A look first: a transaction that takes nothing would still wake the disk.
-    if spool.row(waiting, destination, now, now + CLOCK_JUMP_S) is None:
+    if not waiting(spool, destination, 1):
         return None
     with spool.transaction() as execute:
-        found = execute(
-            "UPDATE delivery SET state = 'sending', attempts = attempts + 1 "
-            f"WHERE id = ({waiting}) RETURNING *",
-            destination, now, now + CLOCK_JUMP_S,
-        ).fetchone()  # fmt: skip
-        if found is None:
+        found = waiting(spool, destination, 1)
+        if not found:
             return None
-        document = execute("SELECT * FROM document WHERE id = ?", found["document_id"]).fetchone()
-    return Delivery(
-        id=found["id"],
-        kind=document["kind"],
-        destination=destination,
-        sop_class_uid=document["sop_class_uid"],
-        sop_instance_uid=document["sop_instance_uid"],
-        path=spool.folder / document["path"],
-        size=found["size"],
-        attempts=found["attempts"],
-    )
+        execute(
+            "UPDATE delivery SET state = 'sending', attempts = attempts + 1 WHERE id = ?",
+            found[0].id,
+        )
+    return replace(found[0], attempts=found[0].attempts + 1)
 
 
-def delivered(spool: Spool, delivery: Delivery) -> None:
-    """Record that a destination has an object."""
+def delivered(spool: Spool, delivery: Delivery, sent_bytes: int) -> None:
+    """Record that a destination has an object.
+
+    Parameters
+    ----------
+    sent_bytes
+        Of the file that was sent: of a film that was compressed for it, less than its own.
+    """
     now = spool.now()
     with spool.transaction() as execute:
         execute(
-            "UPDATE delivery SET state = 'sent', sent_at = ?, error = NULL WHERE id = ?",
-            now, delivery.id,
+            "UPDATE delivery SET state = 'sent', sent_at = ?, size = ?, error = NULL WHERE id = ?",
+            now, sent_bytes, delivery.id,
         )  # fmt: skip
         _finish_films(execute, delivery.id, now)
         record(
             execute, now, "delivered", object=hashed(delivery.sop_instance_uid),
-            kind=delivery.kind, destination=delivery.destination, size=delivery.size,
+            kind=delivery.kind, destination=delivery.destination, size=sent_bytes,
         )  # fmt: skip
 
 
-def not_delivered(spool: Spool, delivery: Delivery, error: str, wait_s: float) -> None:
+def not_delivered(
+    spool: Spool, delivery: Delivery, error: str, wait_s: float, *, tried: bool = True
+) -> None:
     """Put an object back that a destination did not take.
 
     Parameters
     ----------
     wait_s
         Seconds until it is tried again; below a day.
+    tried
+        False where the destination was not reached: that says nothing of the object.
     """
     with spool.transaction() as execute:
         execute(
-            "UPDATE delivery SET error = ?, next_try = ?, state = "
+            "UPDATE delivery SET error = ?, next_try = ?, attempts = attempts - ?, state = "
             f"CASE WHEN {_OBSOLETE} THEN 'cancelled' ELSE 'waiting' END WHERE id = ?",
-            error, spool.now() + wait_s, delivery.id,
+            error, spool.now() + wait_s, int(not tried), delivery.id,
         )  # fmt: skip
 
 
-def hurry(spool: Spool, destination: str) -> None:
-    """Try at once what waits for its next try: the link is up again."""
-    with spool.transaction() as execute:
-        execute(
-            "UPDATE delivery SET next_try = 0 WHERE state = 'waiting' AND destination = ?",
-            destination,
+def bytes_sent(spool: Spool, since: float) -> dict[str, int]:
+    """Return how many bytes each destination was sent, of objects that it took.
+
+    Parameters
+    ----------
+    since
+        UTC seconds since 1970.
+    """
+    return {
+        row["destination"]: row["bytes"]
+        for row in spool.rows(
+            "SELECT destination, SUM(size) AS bytes FROM delivery WHERE sent_at >= ? "
+            "GROUP BY destination",
+            since,
         )
+    }
 
 
 def uncommitted(spool: Spool, destination: str, limit: int) -> list[SentObject]:
@@ -145,8 +181,8 @@ def commitment_asked(spool: Spool, transaction_uid: str, sent: Sequence[SentObje
     with spool.transaction() as execute:
         for one in sent:
             execute(
-                "UPDATE delivery SET commitment_uid = ? WHERE id = ?",
-                transaction_uid, one.delivery_id,
+                "UPDATE delivery SET commitment_uid = ?, commitment_at = ? WHERE id = ?",
+                transaction_uid, spool.now(), one.delivery_id,
             )  # fmt: skip
 
 
@@ -163,7 +199,7 @@ def commitment_answered(
     now = spool.now()
     with spool.transaction() as execute:
         asked = execute(
-            "SELECT x.id, d.sop_instance_uid FROM delivery x JOIN document d "
+            "SELECT x.id, x.attempts, d.sop_instance_uid FROM delivery x JOIN document d "
             "ON d.id = x.document_id WHERE x.commitment_uid = ? AND x.state = 'sent'",
             transaction_uid,
         ).fetchall()
@@ -175,17 +211,32 @@ def commitment_answered(
                 execute(
                     "UPDATE delivery SET state = 'waiting', commitment_uid = NULL, next_try = ?, "
                     "error = 'not committed to' WHERE id = ?",
-                    now, row["id"],
+                    now + (_LOST_AGAIN_S if row["attempts"] > 1 else 0.0), row["id"],
                 )  # fmt: skip
 
 
-def commitment_overdue(spool: Spool, destination: str) -> None:
-    """Ask again: answers that never came are not coming."""
+def commitment_overdue(spool: Spool, destination: str, wait_s: float) -> None:
+    """Let a destination be asked again where its answer did not come in so many seconds."""
+    now = spool.now()
     with spool.transaction() as execute:
         execute(
-            "UPDATE delivery SET commitment_uid = NULL WHERE destination = ? AND state = 'sent'",
-            destination,
-        )
+            "UPDATE delivery SET commitment_uid = NULL WHERE destination = ? AND state = 'sent' "
+            "AND commitment_uid IS NOT NULL AND (commitment_at <= ? OR commitment_at > ?)",
+            destination, now - wait_s, now,
+        )  # fmt: skip
+
+
+def _delivery(spool: Spool, row: sqlite3.Row) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        kind=row["kind"],
+        destination=row["destination"],
+        sop_class_uid=row["sop_class_uid"],
+        sop_instance_uid=row["sop_instance_uid"],
+        path=spool.folder / row["path"],
+        size=row["size"],
+        attempts=row["attempts"],
+    )
 
 
 def _finish_films(execute: Execute, delivery_id: int, now: float) -> None:

@@ -61,10 +61,11 @@ def _run(role: str, unit: UnitConfig, listener: int | None, slot: int, life: Lif
 
             worker.run(unit, life)
         case "outbox":
-            from edge_runtime.outbox import run
-            from edge_runtime.unit.mode import may_send
+            from edge_runtime import outbox
+            from edge_runtime.unit.mode import is_live, load_servable
 
-            run(unit, life, may_send=may_send(unit))
+            bundle = load_servable(unit.bundle)
+            outbox.run(unit, life, lambda spool: is_live(spool, bundle))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+"""Takes to one destination what waits for it, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from edge_runtime.outbox.clock import Clock
+from edge_runtime.outbox.link import Link
+from edge_runtime.outbox.store import (
+    InterruptedSendError,
+    RefusedError,
+    Store,
+    UnreachableError,
+)
+from edge_runtime.outbox.windows import seconds_until_open
+from edge_runtime.spool import Spool
+from edge_runtime.spool.audit import hashed
+from edge_runtime.spool.delivery import (
+    Delivery,
+    claim_delivery,
+    delivered,
+    not_delivered,
+    waiting,
+)
+from edge_runtime.unit.config import Destination
+from edge_runtime.unit.life import Life
+
+_log = logging.getLogger("osteoedge.outbox")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+# What a destination refuses it will most likely refuse again, and each time costs its bytes.
+REFUSED_WAIT_S = 3600.0
+_LOOK_AGAIN_S = 1.0
+_CLOSED_STEP_S = 60.0
+# How many of the next objects an association is negotiated for.
+_AHEAD = 50
+# So many tries follow one another at once: a link that was cut is no fault of the object.
+_PATIENT_TRIES = 3
+
+
+class Backoff:
+    """How long to wait before a destination is tried again: doubles, within bounds."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_WAIT_S
+
+    def wait_s(self) -> float:
+        """Return the next waiting time, in seconds."""
+        wait, self._next = self._next, min(2 * self._next, LONGEST_WAIT_S)
+        return wait
+
+    def reset(self) -> None:
+        """Begin anew: the link is up, or the destination took something."""
+        self._next = FIRST_WAIT_S
+
+
+class Courier:
+    """One destination.
+
+    Parameters
+    ----------
+    spool
+        Of the thread that calls :meth:`run`.
+    may_send
+        Whether the unit may let anything out: not in shadow mode.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        store: Store,
+        spool: Spool,
+        life: Life,
+        clock: Clock,
+        link: Link,
+        may_send: Callable[[Spool], bool],
+    ) -> None:
+        self._destination = destination
+        self._store = store
+        self._spool = spool
+        self._life = life
+        self._clock = clock
+        self._link = link
+        self._may_send = may_send
+        self._backoff = Backoff()
+        self._reachable = True
+
+    def run(self) -> None:
+        """Send until the process is asked to stop."""
+        windows, name = self._destination.windows, self._destination.name
+        asked = float("-inf")
+        while not self._life.stopping:
+            closed_s = seconds_until_open(windows, self._clock.now(), self._clock.zone)
+            if closed_s > 0 or not self._may_send(self._spool):
+                self._store.close()
+                self._backoff.reset()
+                # In steps: the clock may be put right, and shadow mode left.
+                self._clock.sleep(min(closed_s or _LOOK_AGAIN_S, _CLOSED_STEP_S), self._life)
+                continue
+            coming = waiting(self._spool, name, _AHEAD)
+            delivery = claim_delivery(self._spool, name) if coming else None
+            if delivery is not None:
+                self._take(delivery, coming)
+                asked = float("-inf")
+                continue
+            if not 0 <= self._clock.now() - asked < _CLOSED_STEP_S:
+                self._store.idle()
+                asked = self._clock.now()
+            self._clock.sleep(_LOOK_AGAIN_S, self._life)
+        self._store.close()
+
+    def _take(self, delivery: Delivery, coming: list[Delivery]) -> None:
+        """Send one object, and record what became of it."""
+        try:
+            sent_bytes = self._store.send(delivery, coming)
+        except UnreachableError as error:
+            not_delivered(self._spool, delivery, str(error), 0.0, tried=False)
+            self._note_reachable(False, str(error))
+            self._pause()
+        except InterruptedSendError as error:
+            # The same object at once, unless it was often so: others may go through.
+            wait_s = min(2.0 ** max(delivery.attempts - _PATIENT_TRIES, 0), LONGEST_WAIT_S)
+            patient = delivery.attempts <= _PATIENT_TRIES
+            not_delivered(self._spool, delivery, str(error), 0.0 if patient else wait_s)
+            self._log(logging.INFO, "interrupted", delivery, reason=str(error))
+            self._store.close()
+            self._pause()
+        except RefusedError as error:
+            not_delivered(self._spool, delivery, str(error), REFUSED_WAIT_S)
+            self._log(logging.WARNING, "not taken", delivery, reason=str(error))
+        except Exception as error:
+            # Whatever is wrong with one object must not hold up the others.
+            not_delivered(self._spool, delivery, type(error).__name__, REFUSED_WAIT_S)
+            self._log(logging.ERROR, "cannot be sent", delivery, reason=type(error).__name__)
+            self._store.close()
+        else:
+            delivered(self._spool, delivery, sent_bytes)
+            self._note_reachable(True, "")
+            self._backoff.reset()
+            self._log(logging.INFO, "delivered", delivery, size=sent_bytes)
+
+    def _pause(self) -> None:
+        """Wait before the destination is tried again, but not once the link came up."""
+        left = self._backoff.wait_s()
+        while left > 0 and not self._life.stopping:
+            if self._link.came_up():
+                self._backoff.reset()
+                return
+            step = min(left, _LOOK_AGAIN_S)
+            self._clock.sleep(step, self._life)
+            left -= step
+
+    def _note_reachable(self, reachable: bool, reason: str) -> None:
+        """Log when it changes, not every try."""
+        if reachable != self._reachable:
+            self._reachable = reachable
+            _log.log(
+                logging.INFO if reachable else logging.WARNING,
+                "destination reached" if reachable else "destination not reached",
+                extra={"destination": self._destination.name, "reason": reason},
+            )
+
+    def _log(self, level: int, what: str, delivery: Delivery, **facts: object) -> None:
+        _log.log(
+            level,
+            what,
+            extra={
+                "destination": delivery.destination,
+                "object": hashed(delivery.sop_instance_uid),
+                "kind": delivery.kind,
+                "attempts": delivery.attempts,
+                **facts,
+            },
+        )

@@ -1,0 +1,169 @@
+"""Orthanc, the archive: one server of its own for a test, with DICOMweb."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pydicom import Dataset, dcmread
+from pydicom.filebase import DicomBytesIO
+
+from tests.conftest import need
+
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+_FIRST_ANSWER_S = 60.0
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """Wait for a condition, and return what it gave; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Orthanc:
+    """A running server.
+
+    Attributes
+    ----------
+    port
+        Of its C-STORE service, on loopback.
+    url
+        Of its REST interface.
+    """
+
+    folder: Path
+    ae_title: str = "ORTHANC"
+    port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+    options: dict[str, Any] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def dicomweb(self) -> str:
+        """The base of its DICOMweb services."""
+        return f"{self.url}/dicom-web"
+
+    def start(self) -> None:
+        settings = {
+            "Name": "test",
+            "StorageDirectory": str(self.folder / "storage"),
+            "IndexDirectory": str(self.folder / "storage"),
+            "DicomAet": self.ae_title,
+            "DicomPort": self.port,
+            "DicomCheckCalledAet": True,
+            "DicomAlwaysAllowStore": True,
+            "UnknownSopClassAccepted": True,
+            "HttpPort": self.http_port,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "OverwriteInstances": True,
+            "StableAge": 1,
+            "Plugins": [str(DICOMWEB)],
+            **self.options,
+        }
+        file = self.folder / "orthanc.json"
+        file.write_text(json.dumps(settings))
+        with (self.folder / "orthanc.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(shutil.which("Orthanc")), str(file)], stdout=log, stderr=log
+            )
+        until(self._answers, "Orthanc answers", _FIRST_ANSWER_S)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def get(self, path: str) -> Any:
+        """The JSON of a resource."""
+        answer = requests.get(self.url + path, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def put(self, path: str, value: Any) -> None:
+        """Set a resource."""
+        requests.put(self.url + path, json=value, timeout=30).raise_for_status()
+
+    def know(self, name: str, ae_title: str, port: int, **options: Any) -> None:
+        """Register who is answered: a modality on loopback, e.g. for storage commitment."""
+        modality = {"AET": ae_title, "Host": "127.0.0.1", "Port": port, **options}
+        self.put(f"/modalities/{name}", modality)
+
+    def uids(self) -> set[str]:
+        """SOP Instance UIDs of all that it stores."""
+        return {
+            instance["MainDicomTags"]["SOPInstanceUID"]
+            for instance in self.get("/instances?expand")
+        }
+
+    def dataset(self, sop_instance_uid: str) -> Dataset:
+        """An object as it stores it."""
+        found = requests.post(f"{self.url}/tools/lookup", data=sop_instance_uid, timeout=30).json()
+        (identifier,) = [one["ID"] for one in found if one["Type"] == "Instance"]
+        file = requests.get(f"{self.url}/instances/{identifier}/file", timeout=60)
+        file.raise_for_status()
+        return dcmread(DicomBytesIO(file.content))
+
+    def delete_all(self) -> None:
+        for patient in self.get("/patients"):
+            requests.delete(f"{self.url}/patients/{patient}", timeout=30).raise_for_status()
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        log = (self.folder / "orthanc.log").read_text(errors="replace")
+        assert self.process.poll() is None, log
+        try:
+            return requests.get(self.url + "/system", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+
+@contextmanager
+def running(folder: Path, **options: Any) -> Iterator[Orthanc]:
+    """Run a server whose settings differ from the usual."""
+    need(shutil.which("Orthanc"), "Orthanc")
+    need(DICOMWEB.exists(), "Orthanc's plug-in for DICOMweb")
+    folder.mkdir(parents=True, exist_ok=True)
+    server = Orthanc(folder, options=options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """A server that stores everything."""
+    with running(tmp_path / "orthanc") as server:
+        yield server
