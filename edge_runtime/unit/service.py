@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 # Seconds without a sign of life after which a process is ended. The worker may be loading a
 # delegate, and a GPU compiles its shaders then.
 _SILENCE_S = {"receiver": 30.0, "folders": 120.0, "outbox": 120.0, "worker": 300.0}
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 30.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 # A process that ran this long is well: its next end is counted from the start.
-_WELL_S = 60.0
+_WELL_S = 10.0
 _STOP_S = 4.0
 _LOOP_S = 0.25
 _TIDY_EVERY_S = 60.0
@@ -146,7 +146,7 @@ class Service:
             try:
                 part.process.wait(max(deadline - time.monotonic(), 0.01))
             except subprocess.TimeoutExpired:
-                log.warning("did not stop in time", extra={"process": part.name})
+                log.warning("did not stop in time", extra={"part": part.name})
                 part.process.kill()
                 part.process.wait()
             if part.line is not None:
@@ -174,7 +174,7 @@ class Service:
         code = process.poll()
         if code is None:
             if now - part.heard > _SILENCE_S[part.role]:
-                log.error("gave no sign of life, ended", extra={"process": part.name})
+                log.error("gave no sign of life, ended", extra={"part": part.name})
                 process.kill()
             return
         if part.line is not None:
@@ -187,7 +187,7 @@ class Service:
         part.refused = _refusal(code)
         log.warning(
             "ended, is started again",
-            extra={"process": part.name, "exit_code": code, "wait_s": part.wait_s},
+            extra={"part": part.name, "exit_code": code, "wait_s": part.wait_s},
         )
         part.wait_s = min(2 * part.wait_s, _LONGEST_WAIT_S)
 

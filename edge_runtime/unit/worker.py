@@ -196,7 +196,6 @@ class Worker:
             "screened",
             extra={
                 "film": hashed(film.sop_instance_uid),
-                "decision": screening.decision,
                 "seconds": round(screening.timings_ms.get("total", 0.0) / 1e3, 3),
                 "outcome": "recorded" if recorded else "superseded meanwhile",
             },
@@ -283,7 +282,6 @@ class Worker:
             "study decided",
             extra={
                 "study": hashed(study.study_instance_uid),
-                "decision": decided.decision,
                 "outcome": "recorded" if recorded else "changed meanwhile",
             },
         )
