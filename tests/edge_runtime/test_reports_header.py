@@ -13,9 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from edge_runtime.dicom_file import PROJECTION_CLASSES
+from edge_runtime.errors import RadiographError, ResultError
 from edge_runtime.radiograph import read_header, read_radiograph
 from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.header import read_source
+from edge_runtime.reports.rejection_note import parse_rejection_note
 from edge_runtime.reports.study import ReportedFilm
 from tests.edge_runtime.screenings import (
     SPEC,
@@ -136,3 +138,23 @@ def test_a_header_is_read_without_its_pixels(tmp_path: Path) -> None:
     source = read_source(header, path.name)
     assert source.image.SOPClassUID == ComputedRadiographyImageStorage
     assert (source.image.Rows, source.image.Columns) == (80, 100)
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_real_and_malformed_headers_make_valid_reports_or_one_error(
+    local_data: Path, tmp_path: Path
+) -> None:
+    made = refused = 0
+    for path in sorted((local_data / "dicom").rglob("*.dcm")):
+        try:
+            header = read_header(path)
+            result = report(ReportedFilm(header, screening()))
+        except (RadiographError, ResultError):
+            refused += 1
+            continue
+        result = reread(result, tmp_path)
+        assert str(result.PatientName) == str(header.get("PatientName", "")), path.name
+        assert parse_rejection_note(header) is None
+        made += 1
+    assert made >= 20 and refused >= 50
