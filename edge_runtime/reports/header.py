@@ -6,6 +6,7 @@ alone; what is not valid is left out, or empty where a result must have it (type
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,9 @@ from edge_runtime.dicom_header import integer, items, number, text, values
 from edge_runtime.errors import ResultError
 from edge_runtime.reports.wording import SERIES
 from edge_runtime.screener import Screening
+
+# Its lower levels write UIDs as they are.
+logging.getLogger("highdicom").setLevel(logging.WARNING)
 
 MANUFACTURER = "osteoedge"
 MODEL_NAME = "bone-tumour check"

@@ -109,8 +109,11 @@ def test_any_name_that_a_film_can_code_comes_back(data: st.DataObject, declared:
     assert str(dcmread(buffer).PatientName) == name
 
 
-def test_no_name_is_in_a_warning(recwarn: pytest.WarningsRecorder) -> None:
-    """highdicom warns of names without caret, and quotes them."""
+def test_no_name_is_in_a_warning_and_no_uid_in_the_log(
+    recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """highdicom quotes names without caret in warnings, and logs what it copies, and whence."""
+    caplog.set_level("DEBUG")
     header = as_sent([], "Mononymous")
     header.ReferringPhysicianName = "Drwhatsit"
     report(ReportedFilm(header, screening()))
@@ -119,6 +122,7 @@ def test_no_name_is_in_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     )
     said = " ".join(str(warning.message) for warning in recwarn)
     assert "Mononymous" not in said and "Drwhatsit" not in said
+    assert "Mononymous" not in caplog.text and header.SOPInstanceUID not in caplog.text
 
 
 def test_every_class_that_films_have_can_be_referred_to() -> None:
