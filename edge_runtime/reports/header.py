@@ -61,8 +61,8 @@ class FilmSource:
     Attributes
     ----------
     image
-        What highdicom must know of the film to refer to it. Names are left out: it writes those
-        that it thinks odd into its warnings.
+        What highdicom must know of the film to refer to it. The patient's name is left out: where
+        highdicom thinks it odd, it writes it into a warning.
     patient_and_study
         Patient, General Study and Patient Study modules.
     requests
@@ -118,8 +118,7 @@ def read_source(film: Dataset, name: str) -> FilmSource:
     person.StudyInstanceUID = image.StudyInstanceUID
     for keyword in _TYPE_2:
         setattr(person, keyword, _valid(film, keyword) or "")
-        if dictionary_VR(keyword) != "PN":
-            setattr(image, keyword, getattr(person, keyword))
+        setattr(image, keyword, getattr(person, keyword))
     image.PatientName = ""
     for keyword in _TYPE_3:
         _take(film, keyword, person)
