@@ -26,6 +26,7 @@ from tests.edge_runtime.screenings import (
     report,
     reread,
     screening,
+    with_raw,
 )
 
 # PS3.5 annexes H to K have names in these, of Yamada Tarou, Hong Gildong, Lyuksemburg and others.
@@ -34,6 +35,7 @@ NAMES = {
     "half-width kana": (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
     "korean": (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
     "chinese": (["GB18030"], "Wang^XiaoDong=王^小东"),
+    "thai": (["ISO_IR 166"], "สมชาย^ใจดี"),
     "cyrillic": (["ISO_IR 144"], "Люксембург^Роза"),
     "greek": (["ISO_IR 126"], "Διονυσιος"),
     "latin": (["ISO_IR 100"], "Äneas^Rüdiger"),
@@ -85,6 +87,17 @@ def test_text_that_its_character_set_does_not_have_becomes_utf_8(
     result = reread(report(ReportedFilm(header, told)), tmp_path)
     assert result.SpecificCharacterSet == "ISO_IR 192"
     assert str(result.PatientName) == "Müller^Jörg"
+
+
+def test_a_coding_that_pydicom_does_not_write_becomes_utf_8(tmp_path: Path) -> None:
+    """The name of PS3.5 K.2."""
+    coded = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab= "
+    header = hospital_film(SpecificCharacterSet=["", "ISO 2022 IR 58"])
+    path = tmp_path / "film.dcm"
+    with_raw(header, "PatientName", coded).save_as(path, enforce_file_format=True)
+    result = reread(report(ReportedFilm(read_header(path), screening())), tmp_path)
+    assert result.SpecificCharacterSet == "ISO_IR 192"
+    assert str(result.PatientName) == "Zhang^XiaoDong=张^小东"
 
 
 SCRIPTS = {

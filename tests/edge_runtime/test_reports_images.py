@@ -37,8 +37,9 @@ from tests.edge_runtime.screenings import (
     reread,
     screening,
     triage,
+    with_raw,
 )
-from tests.edge_runtime.test_reports_structured import POOR
+from tests.edge_runtime.test_reports_structured import BROKEN, POOR
 
 
 def captured(header: Dataset, of: Screening, **changes: Any) -> Dataset:
@@ -170,6 +171,17 @@ def test_a_poor_header_still_makes_valid_images(missing: str, tmp_path: Path) ->
     marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
     assert marked is not None
     reread(marked, tmp_path)
+
+
+@pytest.mark.parametrize("keyword", ["PatientOrientation", "PatientID", "StudyDate"])
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_a_broken_value_is_not_handed_on(keyword: str, tmp_path: Path) -> None:
+    header = with_raw(hospital_film(), keyword, BROKEN[keyword])
+    told = screening()
+    marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    assert marked is not None
+    for result in (captured(header, told), marked):
+        assert not reread(result, tmp_path)[keyword].value, "there, and empty"
 
 
 def test_the_same_work_is_the_same_bytes(tmp_path: Path) -> None:
