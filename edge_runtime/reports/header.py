@@ -6,6 +6,8 @@ alone; what is not valid is left out, or empty where a result must have it (type
 
 from __future__ import annotations
 
+import io
+import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,6 +19,9 @@ from pydicom import config
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, DA, DT, TM, validate_value
 
 from edge_runtime.dicom_file import PROJECTION_CLASSES
@@ -24,6 +29,9 @@ from edge_runtime.dicom_header import integer, items, number, text, values
 from edge_runtime.errors import ResultError
 from edge_runtime.reports.wording import SERIES
 from edge_runtime.screener import Screening
+
+# Its lower levels write UIDs as they are.
+logging.getLogger("highdicom").setLevel(logging.WARNING)
 
 MANUFACTURER = "osteoedge"
 MODEL_NAME = "bone-tumour check"
@@ -48,6 +56,8 @@ _REQUEST = (
     *("ScheduledProcedureStepID", "ScheduledProcedureStepDescription"),
 )
 _SEXES = ("F", "M", "O")
+# Of ISO 2022 (PS3.5 6.1.2.5.3). pydicom leaves those of ISO 2022 IR 58 in the text.
+_ESCAPE = re.compile(r"\x1b[\x20-\x2f]*[\x30-\x7e]")
 
 
 @dataclass(frozen=True)
@@ -57,8 +67,8 @@ class FilmSource:
     Attributes
     ----------
     image
-        What highdicom must know of the film to refer to it. Names are left out: it writes those
-        that it thinks odd into its warnings.
+        What highdicom must know of the film to refer to it. The patient's name is left out: where
+        highdicom thinks it odd, it writes it into a warning.
     patient_and_study
         Patient, General Study and Patient Study modules.
     requests
@@ -114,8 +124,7 @@ def read_source(film: Dataset, name: str) -> FilmSource:
     person.StudyInstanceUID = image.StudyInstanceUID
     for keyword in _TYPE_2:
         setattr(person, keyword, _valid(film, keyword) or "")
-        if dictionary_VR(keyword) != "PN":
-            setattr(image, keyword, getattr(person, keyword))
+        setattr(image, keyword, getattr(person, keyword))
     image.PatientName = ""
     for keyword in _TYPE_3:
         _take(film, keyword, person)
@@ -173,7 +182,7 @@ def complete(result: Dataset, source: FilmSource, made_at: datetime) -> None:
         if "ContributionDateTime" in item:
             item.ContributionDateTime = DT(made_at)
     result.pop("SpecificCharacterSet", None)
-    character_set = _character_set(source.character_set, list(_texts(result)))
+    character_set = _character_set(source.character_set, result)
     if character_set:
         result.SpecificCharacterSet = list(character_set)
 
@@ -238,8 +247,10 @@ def _valid(dataset: Dataset, keyword: str) -> str | None:
 
     Of two patients' IDs in one element, neither is the patient's.
     """
-    value = text(dataset, keyword) if len(values(dataset, keyword)) == 1 else None
-    if value is None:
+    if len(values(dataset, keyword)) != 1:
+        return None
+    value = _ESCAPE.sub("", text(dataset, keyword) or "")
+    if not value:
         return None
     vr = dictionary_VR(keyword)
     if keyword == "PatientSex" and value not in _SEXES:
@@ -257,33 +268,46 @@ def _valid(dataset: Dataset, keyword: str) -> str | None:
     return None if any(unicodedata.category(character) == "Cc" for character in value) else value
 
 
-def _texts(dataset: Dataset) -> Iterable[str]:
-    for element in dataset.iterall():
+def _character_set(declared: tuple[str, ...], result: Dataset) -> tuple[str, ...]:
+    """Return the film's character set where all of a result can be written in it, or else UTF-8."""
+    names: list[str] = []
+    texts: list[str] = []
+    for element in result.iterall():
         if element.VR in CUSTOMIZABLE_CHARSET_VR:
-            for value in element.value if element.VM > 1 else [element.value]:
-                yield str(value or "")
+            several = element.value if element.VM > 1 else [element.value]
+            (names if element.VR == "PN" else texts).extend(str(value or "") for value in several)
+    characters = set("".join(names + texts))
+    if all(term in python_encoding for term in declared) and _has(declared, characters):
+        return declared if _reads_back(declared, names, texts) else ("ISO_IR 192",)
+    return () if all(c.isascii() for c in characters) else ("ISO_IR 192",)
 
 
-def _character_set(declared: tuple[str, ...], texts: list[str]) -> tuple[str, ...]:
-    """Return the film's character set where all texts can be written in it, or else UTF-8.
-
-    pydicom changes over, where several are declared, at any character that the last one lacks.
-    """
+def _has(declared: tuple[str, ...], characters: Iterable[str]) -> bool:
     # pydicom is generous and reads the default repertoire, ASCII, as Latin 1.
     codecs = [
         "ascii" if python_encoding[term] == "iso8859" else python_encoding[term]
         for term in declared
-        if term in python_encoding
     ]
 
     def writes(character: str, codec: str) -> bool:
         try:
             return character.encode(codec).decode(codec) == character
-        except (UnicodeError, LookupError):
+        except UnicodeError:
             return False
 
-    known = len(codecs) == len(declared)
-    characters = set("".join(texts))
-    if known and codecs and all(any(writes(c, codec) for codec in codecs) for c in characters):
-        return declared
-    return () if all(c.isascii() for c in characters) else ("ISO_IR 192",)
+    return bool(codecs) and all(any(writes(c, codec) for codec in codecs) for c in characters)
+
+
+def _reads_back(declared: tuple[str, ...], names: list[str], texts: list[str]) -> bool:
+    """Tell whether pydicom reads what it writes; in ISO 2022 IR 58 (PS3.5 K.2) it does not."""
+    written = Dataset()
+    written.SpecificCharacterSet = list(declared)
+    written.PatientName, written.LongCodeValue = names, texts
+    stream = DicomBytesIO()
+    stream.is_implicit_VR, stream.is_little_endian = False, True
+    write_dataset(stream, written)
+    read = read_dataset(io.BytesIO(stream.getvalue()), is_implicit_VR=False, is_little_endian=True)
+    return all(
+        "\\".join(map(str, values(read, keyword))) == "\\".join(told)
+        for keyword, told in (("PatientName", names), ("LongCodeValue", texts))
+    )

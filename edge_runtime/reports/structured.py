@@ -55,7 +55,7 @@ def study_report(
     Parameters
     ----------
     films
-        At least one; all of one study, screened by one bundle.
+        At least one; all of one study. The report's own equipment is that of the first.
     uid, series_uid
         Of :mod:`edge_runtime.reports.uids`.
     number

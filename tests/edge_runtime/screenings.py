@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
 
 from edge_runtime.bundle.manifest import Interval, OperatingPoint
@@ -64,6 +67,13 @@ def hospital_film(number: int = 1, **attributes: Any) -> Dataset:
     for keyword in [keyword for keyword, value in told.items() if value is None]:
         made.pop(keyword, None)
     return made
+
+
+def with_raw(header: Dataset, keyword: str, value: bytes) -> Dataset:
+    """Put bytes into a header as they may stand in a file, whatever their rules say."""
+    tag = BaseTag(tag_for_keyword(keyword) or 0)
+    header[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    return header
 
 
 def screening(number: int = 1, **parts: Any) -> Screening:

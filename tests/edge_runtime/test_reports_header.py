@@ -13,9 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 
 from edge_runtime.dicom_file import PROJECTION_CLASSES
+from edge_runtime.errors import RadiographError, ResultError
 from edge_runtime.radiograph import read_header, read_radiograph
 from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.header import read_source
+from edge_runtime.reports.rejection_note import parse_rejection_note
 from edge_runtime.reports.study import ReportedFilm
 from tests.edge_runtime.screenings import (
     SPEC,
@@ -24,6 +26,7 @@ from tests.edge_runtime.screenings import (
     report,
     reread,
     screening,
+    with_raw,
 )
 
 # PS3.5 annexes H to K have names in these, of Yamada Tarou, Hong Gildong, Lyuksemburg and others.
@@ -32,6 +35,7 @@ NAMES = {
     "half-width kana": (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
     "korean": (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
     "chinese": (["GB18030"], "Wang^XiaoDong=王^小东"),
+    "thai": (["ISO_IR 166"], "สมชาย^ใจดี"),
     "cyrillic": (["ISO_IR 144"], "Люксембург^Роза"),
     "greek": (["ISO_IR 126"], "Διονυσιος"),
     "latin": (["ISO_IR 100"], "Äneas^Rüdiger"),
@@ -68,21 +72,32 @@ def test_names_and_their_character_set_are_kept(language: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("character_set", "name"),
-    [
-        ([], "Müller^Jörg"),
-        (["ISO_IR 6"], "Müller^Jörg"),
-        (["ISO_IR 100"], "Müller^Jörg"),
-    ],
+    ("character_set", "bundle"),
+    [([], "knee"), (["ISO_IR 6"], "knee"), (["ISO_IR 100"], "колено"), (["ISO IR 100"], "knee")],
 )
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_text_that_its_character_set_does_not_have_becomes_utf_8(
-    character_set: list[str], name: str, tmp_path: Path
+    character_set: list[str], bundle: str, tmp_path: Path
 ) -> None:
+    """A film may be silent about its Latin letters, or name its character set wrongly."""
     told = screening()
-    told = told.model_copy(update={"bundle": told.bundle.model_copy(update={"name": "колено"})})
-    result = reread(report(ReportedFilm(as_sent(character_set, name), told)), tmp_path)
+    told = told.model_copy(update={"bundle": told.bundle.model_copy(update={"name": bundle})})
+    header = as_sent(["ISO_IR 100"], "Müller^Jörg")
+    header.SpecificCharacterSet = character_set
+    result = reread(report(ReportedFilm(header, told)), tmp_path)
     assert result.SpecificCharacterSet == "ISO_IR 192"
-    assert str(result.PatientName) == name
+    assert str(result.PatientName) == "Müller^Jörg"
+
+
+def test_a_coding_that_pydicom_does_not_write_becomes_utf_8(tmp_path: Path) -> None:
+    """The name of PS3.5 K.2."""
+    coded = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab= "
+    header = hospital_film(SpecificCharacterSet=["", "ISO 2022 IR 58"])
+    path = tmp_path / "film.dcm"
+    with_raw(header, "PatientName", coded).save_as(path, enforce_file_format=True)
+    result = reread(report(ReportedFilm(read_header(path), screening())), tmp_path)
+    assert result.SpecificCharacterSet == "ISO_IR 192"
+    assert str(result.PatientName) == "Zhang^XiaoDong=张^小东"
 
 
 SCRIPTS = {
@@ -107,8 +122,11 @@ def test_any_name_that_a_film_can_code_comes_back(data: st.DataObject, declared:
     assert str(dcmread(buffer).PatientName) == name
 
 
-def test_no_name_is_in_a_warning(recwarn: pytest.WarningsRecorder) -> None:
-    """highdicom warns of names without caret, and quotes them."""
+def test_no_name_is_in_a_warning_and_no_uid_in_the_log(
+    recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """highdicom quotes names without caret in warnings, and logs what it copies, and whence."""
+    caplog.set_level("DEBUG")
     header = as_sent([], "Mononymous")
     header.ReferringPhysicianName = "Drwhatsit"
     report(ReportedFilm(header, screening()))
@@ -117,6 +135,7 @@ def test_no_name_is_in_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     )
     said = " ".join(str(warning.message) for warning in recwarn)
     assert "Mononymous" not in said and "Drwhatsit" not in said
+    assert "Mononymous" not in caplog.text and header.SOPInstanceUID not in caplog.text
 
 
 def test_every_class_that_films_have_can_be_referred_to() -> None:
@@ -136,3 +155,23 @@ def test_a_header_is_read_without_its_pixels(tmp_path: Path) -> None:
     source = read_source(header, path.name)
     assert source.image.SOPClassUID == ComputedRadiographyImageStorage
     assert (source.image.Rows, source.image.Columns) == (80, 100)
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_real_and_malformed_headers_make_valid_reports_or_one_error(
+    local_data: Path, tmp_path: Path
+) -> None:
+    made = refused = 0
+    for path in sorted((local_data / "dicom").rglob("*.dcm")):
+        try:
+            header = read_header(path)
+            result = report(ReportedFilm(header, screening()))
+        except (RadiographError, ResultError):
+            refused += 1
+            continue
+        result = reread(result, tmp_path)
+        assert str(result.PatientName) == str(header.get("PatientName", "")), path.name
+        assert parse_rejection_note(header) is None
+        made += 1
+    assert made >= 20 and refused >= 50

@@ -37,8 +37,9 @@ from tests.edge_runtime.screenings import (
     reread,
     screening,
     triage,
+    with_raw,
 )
-from tests.edge_runtime.test_reports_structured import POOR
+from tests.edge_runtime.test_reports_structured import BROKEN, POOR
 
 
 def captured(header: Dataset, of: Screening, **changes: Any) -> Dataset:
@@ -172,6 +173,17 @@ def test_a_poor_header_still_makes_valid_images(missing: str, tmp_path: Path) ->
     reread(marked, tmp_path)
 
 
+@pytest.mark.parametrize("keyword", ["PatientOrientation", "PatientID", "StudyDate"])
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_a_broken_value_is_not_handed_on(keyword: str, tmp_path: Path) -> None:
+    header = with_raw(hospital_film(), keyword, BROKEN[keyword])
+    told = screening()
+    marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    assert marked is not None
+    for result in (captured(header, told), marked):
+        assert not reread(result, tmp_path)[keyword].value, "there, and empty"
+
+
 def test_the_same_work_is_the_same_bytes(tmp_path: Path) -> None:
     header, told = hospital_film(), screening()
     files = []
@@ -206,3 +218,27 @@ def test_real_films_make_valid_small_results(local_data: Path, tmp_path: Path) -
         reread(report(ReportedFilm(header, told)), tmp_path)
         done += 1
     assert done >= 10
+
+
+def test_the_order_comes_along_as_far_as_it_is_whole(tmp_path: Path) -> None:
+    whole, nameless = Dataset(), Dataset()
+    whole.CodeValue, whole.CodingSchemeDesignator, whole.CodeMeaning = "73560", "C4", "Knee"
+    nameless.CodeValue = "73560"
+    orders = []
+    for number, code in enumerate((whole, nameless), 1):
+        order = Dataset()
+        order.RequestedProcedureID, order.ScheduledProcedureStepID = f"RP{number}", f"S{number}"
+        order.RequestedProcedureCodeSequence = [code]
+        orders.append(order)
+    header, told = hospital_film(RequestAttributesSequence=orders), screening()
+    marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    assert marked is not None
+    for result in (captured(header, told), marked):
+        copied = reread(result, tmp_path).RequestAttributesSequence
+        assert [item.RequestedProcedureID for item in copied] == ["RP1", "RP2"]
+        assert [item.ScheduledProcedureStepID for item in copied] == ["S1", "S2"]
+        assert copied[0].RequestedProcedureCodeSequence[0].CodeMeaning == "Knee"
+        assert "RequestedProcedureCodeSequence" not in copied[1]
+    first, second = reread(report(ReportedFilm(header, told)), tmp_path).ReferencedRequestSequence
+    assert first.RequestedProcedureCodeSequence[0].CodeMeaning == "Knee"
+    assert (second.RequestedProcedureID, second.AccessionNumber) == ("RP2", "A123")

@@ -14,11 +14,8 @@ import pytest
 from highdicom.sr.utils import find_content_items
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
 
 from edge_runtime.errors import ResultError
@@ -41,6 +38,7 @@ from tests.edge_runtime.screenings import (
     screening,
     texts,
     triage,
+    with_raw,
 )
 
 VERDICTS = ("normal", "clear", "no finding")
@@ -339,10 +337,7 @@ BROKEN = {
 @pytest.mark.parametrize("keyword", BROKEN)
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_a_value_that_breaks_its_own_rules_is_left_out(keyword: str, tmp_path: Path) -> None:
-    header, tag, value = hospital_film(), tag_for_keyword(keyword), BROKEN[keyword]
-    assert tag is not None
-    vr = dictionary_VR(tag)
-    header[tag] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, False, True)
+    header = with_raw(hospital_film(), keyword, BROKEN[keyword])
     result = reread(report(reported(header=header)), tmp_path)
     assert not result.get(keyword) or result[keyword].value == "osteoedge"
     if keyword != "PatientID":
