@@ -197,6 +197,9 @@ def report(status: Status) -> Iterator[Table]:
     """Return a status as tables for people."""
     mode = status.mode
     table = Table(title=f"{status.unit}: {status.notice}", title_justify="left", show_header=False)
+    table.add_column()
+    # All of the hash, to be compared with one that was noted.
+    table.add_column(overflow="fold")
     table.add_row("service", f"running, process {status.pid}" if status.running else "not running")
     installed = mode.bundle
     table.add_row(

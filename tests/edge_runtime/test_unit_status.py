@@ -162,6 +162,13 @@ def test_a_bundle_that_may_not_serve(unit: UnitConfig, tiny_bundle: Path) -> Non
     assert found.mode.refused == "the bundle is not signed"
 
 
+def test_a_writer_at_work_does_not_hold_up_who_looks(unit: UnitConfig) -> None:
+    with Spool(unit.spool.directory) as spool, spool.transaction() as execute:
+        execute("DELETE FROM quarantine")
+        assert read_status(unit).quarantine == {"no DICOM file": 1}, "not done yet"
+    assert read_status(unit).quarantine == {}
+
+
 def test_there_is_no_spool_yet(evaluated: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no spool is here yet"):
         read_status(settings(tmp_path, *evaluated))
