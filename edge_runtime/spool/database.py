@@ -150,7 +150,7 @@ class Spool:
         try:
             yield
         except sqlite3.OperationalError as error:
-            # The second: no space for the index of the write-ahead log, which the first to open makes.
+            # The second: no space for the index of the write-ahead log, made by the first to open.
             if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
                 raise self._full() from None
             raise SpoolError(
