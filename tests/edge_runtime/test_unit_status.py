@@ -32,7 +32,7 @@ from edge_runtime.unit.status import (
     read_status,
     report,
 )
-from tests.conftest import must, osteoedge
+from tests.conftest import ROOT, must, osteoedge
 from tests.edge_runtime.bundles import servable_bundle
 from tests.edge_runtime.units import receive, screen, send, settings
 
@@ -332,6 +332,20 @@ def test_metrics(served: Unit) -> None:
     assert "# EOF" in served.get(
         "/metrics", Accept="application/openmetrics-text; version=1.0.0"
     )[1], "OpenMetrics, where it is asked for"  # fmt: skip
+
+
+def test_every_metric_is_described(served: Unit) -> None:
+    described = (ROOT / "docs/serving.md").read_text()
+    for family in text_string_to_metric_families(served.get("/metrics")[1]):
+        assert family.documentation
+        for name in {sample.name for sample in family.samples}:
+            assert f"`{name.removeprefix('osteoedge_')}`" in described, name
+
+
+def test_a_port_that_is_taken(served: Unit, unit: UnitConfig) -> None:
+    taken = HealthSettings(port=served.server.port)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        serve_health(taken, unit.spool, lambda: FACTS)
 
 
 def test_the_port_is_free_again(served: Unit) -> None:
