@@ -21,6 +21,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import Received, quarantine
 from edge_runtime.spool.audit import hashed, head
+from edge_runtime.spool.withdrawal import Reason, withdraw
 from edge_runtime.unit.config import HealthSettings, UnitConfig
 from edge_runtime.unit.health import HealthServer, SupervisorFacts, serve_health
 from edge_runtime.unit.mode import go_live, go_shadow
@@ -115,6 +116,14 @@ def test_what_was_sent_today(unit: UnitConfig) -> None:
     with Spool(unit.spool.directory) as spool:
         send(spool)
     assert read_status(unit).destinations["pacs"].sent_bytes_today == 6
+
+
+def test_an_error_of_what_waits_no_more(unit: UnitConfig) -> None:
+    with Spool(unit.spool.directory) as spool:
+        for study in ("1.2.3", "1.2.4"):
+            withdraw(spool, study, Reason.QUALITY, "Dr M. Weber")
+    pacs = read_status(unit).destinations["pacs"]
+    assert (pacs.cancelled, pacs.last_error) == (2, None)
 
 
 def test_results_of_shadow_mode_are_not_shown(unit: UnitConfig) -> None:
