@@ -57,9 +57,6 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle_verbs, name="bundle")
-app.command()(unit_verbs.serve)
-app.command()(unit_verbs.status)
-app.command()(unit_verbs.withdraw)
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
 
@@ -239,6 +236,11 @@ def doctor(
             typer.echo(f"Next: osteoedge screen FILM --bundle {bundle}")
     if not found.serves:
         raise typer.Exit(1)
+
+
+app.command()(unit_verbs.serve)
+app.command()(unit_verbs.status)
+app.command()(unit_verbs.withdraw)
 
 
 def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:

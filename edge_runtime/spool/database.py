@@ -151,7 +151,8 @@ class Spool:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            # The second: no space for the index of the write-ahead log, made by the first to open.
+            if error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
                 raise self._full() from None
             raise SpoolError(
                 f"the database cannot be used ({error})",

@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,18 +66,32 @@ def check_unit(unit: UnitConfig, system: Path = Path("/")) -> list[Finding]:
         Where `proc`, `sys` and `dev` lie.
     """
     bundle, about_bundle = _check_bundle(unit)
-    return [
-        about_bundle,
-        *(_check_delegate(unit, bundle) if bundle else ()),
-        _check_encryption(unit, system),
-        *_check_spool(unit, system),
-        *_check_ports(unit),
-        *_check_folders(unit),
-        *_check_keys(unit),
-        *_check_tls(unit),
-        *_check_names(unit),
-        _check_clock(unit),
-    ]
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "bundle": lambda: [about_bundle],
+        "delegate": lambda: _check_delegate(unit, bundle) if bundle else (),
+        "encryption": lambda: [_check_encryption(unit, system)],
+        "spool": lambda: _check_spool(unit, system),
+        "port": lambda: _check_ports(unit),
+        "folder": lambda: _check_folders(unit),
+        "keys": lambda: _check_keys(unit),
+        "tls": lambda: _check_tls(unit),
+        "destination": lambda: _check_names(unit),
+        "clock": lambda: [_check_clock(unit)],
+    }
+    found = []
+    for about, check in checks.items():
+        try:
+            found += list(check())
+        except PermissionError as error:
+            found.append(
+                Finding(
+                    level="failure",
+                    about=about,
+                    what=f"{error.filename} may not be looked at",
+                    remedy="Check as the user that the service runs as",
+                )
+            )
+    return found
 
 
 def pass_gates(unit: UnitConfig, system: Path = Path("/")) -> tuple[ModelBundle, list[Finding]]:
@@ -454,7 +468,7 @@ def _check_names(unit: UnitConfig) -> Iterator[Finding]:
 
     def look_up(name: str, host: str | None) -> None:
         try:
-            socket.getaddrinfo(host, None)
+            socket.getaddrinfo(host or "", None)
         except (OSError, UnicodeError):
             return
         found.add(name)
@@ -482,7 +496,7 @@ def _check_clock(unit: UnitConfig) -> Finding:
     """Look whether time has gone back behind what was written before."""
     now, written = time.time(), [Path(edge_runtime.__file__), unit.bundle.path]
     latest = max(path.stat().st_mtime for path in written if path.exists())
-    if (unit.spool.directory / DATABASE).is_file():
+    if os.access(unit.spool.directory / DATABASE, os.R_OK):
         try:
             with open_spool(unit.spool.directory) as spool:
                 entry = spool.row("SELECT MAX(at) AS at FROM audit")

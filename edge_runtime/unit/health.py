@@ -22,7 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 import edge_runtime
-from edge_runtime.errors import OsteoedgeError
+from edge_runtime.errors import ConfigError, OsteoedgeError
 from edge_runtime.spool import Spool
 from edge_runtime.unit import figures
 from edge_runtime.unit.config import HealthSettings, SpoolSettings
@@ -62,7 +62,10 @@ class HealthServer:
     def __init__(self, server: socketserver.BaseServer, port: int) -> None:
         self._server = server
         self.port = port
-        self._thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)
+        # Told to stop, it looks that often whether it was.
+        self._thread = threading.Thread(
+            target=server.serve_forever, args=(0.1,), name="health", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
@@ -89,8 +92,8 @@ def serve_health(
 
     Raises
     ------
-    OSError
-        The port is taken.
+    ConfigError
+        The port cannot be used.
     """
     registry = CollectorRegistry()
     registry.register(UnitCollector(spool, facts, system))
@@ -131,7 +134,13 @@ def serve_health(
         def handle_error(self, request: object, client_address: object) -> None:
             """Say nothing: whoever asked has gone."""
 
-    server = Server((settings.bind, settings.port), Handler)
+    try:
+        server = Server((settings.bind, settings.port), Handler)
+    except OSError as error:
+        raise ConfigError(
+            f"[health] {settings.bind} port {settings.port} cannot be used ({error.strerror})",
+            "Choose another port in unit.toml, or stop what holds it",
+        ) from None
     return HealthServer(server, server.server_address[1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from rich.markup import escape
 from rich.table import Table
 
 from edge_runtime.bundle import Purpose
@@ -124,12 +126,12 @@ def open_spool(folder: Path) -> Spool:
     Raises
     ------
     ConfigError
-        There is none.
+        There is none, or it is not for this user.
     """
-    if not (folder / DATABASE).is_file():
+    if not os.access(folder / DATABASE, os.R_OK | os.W_OK):
         raise ConfigError(
-            "no spool is here yet",
-            "Start 'osteoedge serve' once, or correct [spool] directory",
+            "no spool is here yet, or this user may not open it",
+            "Start 'osteoedge serve' once, or run this as the service's user",
             str(folder),
         )
     return Spool(folder)
@@ -186,8 +188,8 @@ def service_pid(folder: Path) -> int | None:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return int(lock.read().strip() or 0)
-    except FileNotFoundError:
-        pass
+    except OSError:
+        pass  # It never ran, or is another user's.
     return None
 
 
@@ -195,6 +197,9 @@ def report(status: Status) -> Iterator[Table]:
     """Return a status as tables for people."""
     mode = status.mode
     table = Table(title=f"{status.unit}: {status.notice}", title_justify="left", show_header=False)
+    table.add_column()
+    # All of the hash, to be compared with one that was noted.
+    table.add_column(overflow="fold")
     table.add_row("service", f"running, process {status.pid}" if status.running else "not running")
     installed = mode.bundle
     table.add_row(
@@ -204,14 +209,14 @@ def report(status: Status) -> Iterator[Table]:
         else f"refused: {mode.refused}",
     )
     who = f", by {mode.person}, {_told(mode.since)}: {mode.reason}" if mode.person else ""
-    table.add_row("mode", f"{mode.mode}{who}")
+    table.add_row("mode", escape(f"{mode.mode}{who}"))
     table.add_row("films", _counted(status.films))
     waiting = status.oldest_waiting_s
     table.add_row("oldest waiting", "none" if waiting is None else _duration(waiting))
     table.add_row("studies", f"{status.studies.total}, {status.studies.unreported} to report")
-    table.add_row("quarantine", _counted(status.quarantine))
+    table.add_row("quarantine", escape(_counted(status.quarantine)))
     table.add_row("delegate", status.delegate.name if status.delegate else "not known yet")
-    table.add_row("degraded", "; ".join(status.degraded) or "no")
+    table.add_row("degraded", escape("; ".join(status.degraded)) or "no")
     disk = status.disk
     table.add_row("disk", f"{disk.free >> 20} MiB free, {disk.reserve >> 20} MiB kept free")
     heat = status.temperature_c
@@ -226,7 +231,7 @@ def report(status: Status) -> Iterator[Table]:
         for name, one in status.destinations.items():
             table.add_row(
                 name, str(one.waiting + one.sending), str(one.sent), str(one.committed),
-                f"{one.sent_bytes_today / 1e3:,.0f}", one.last_error or "",
+                f"{one.sent_bytes_today / 1e3:,.1f}", escape(one.last_error or ""),
             )  # fmt: skip
         yield table
     if status.last_results:

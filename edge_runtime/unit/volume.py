@@ -97,7 +97,10 @@ def _is_dm_crypt(device: Path) -> bool:
 
 
 def _is_fscrypt(folder: Path) -> bool:
-    descriptor = os.open(nearest(folder), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(nearest(folder), os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return False
     try:
         flags = fcntl.ioctl(descriptor, _GETFLAGS, bytes(struct.calcsize("l")))
     except OSError:

@@ -58,9 +58,9 @@ def test_the_spool_itself_lets_nobody_change_it(tmp_path: Path) -> None:
         with spool.transaction() as execute:
             record(execute, 0.0, "screened")
         for sql in ("UPDATE audit SET event = 'x'", "DELETE FROM audit"):
-            with pytest.raises(sqlite3.IntegrityError, match="only added to"):
-                with spool.transaction() as execute:
-                    execute(sql)
+            error = pytest.raises(sqlite3.IntegrityError, match="only added to")
+            with error, spool.transaction() as execute:
+                execute(sql)
         assert verify(spool)[0] == 1
 
 

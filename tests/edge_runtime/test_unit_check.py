@@ -141,12 +141,15 @@ def a_system(root: Path, spool_on: str, kind: str = "ext4", source: str = "/dev/
             (device / "slaves" / part).symlink_to(root / "sys/devices" / part)
         (root / "sys/dev/block").mkdir(parents=True, exist_ok=True)
         (root / "sys/dev/block" / number).symlink_to(device)
-    (root / "sys/fs/btrfs/uuid-1/devices").mkdir(parents=True)
-    for name in ("dm-0", "dm-1"):
-        (root / "sys/fs/btrfs/uuid-1/devices" / name).symlink_to(root / "sys/devices" / name)
     (root / "dev/mapper").mkdir(parents=True)
-    (root / "dev/dm-0").touch()
-    (root / "dev/mapper/luks").symlink_to("../dm-0")
+    for number, parts in enumerate((("dm-0", "dm-1"), ("dm-1", "sda1", "dm-3"))):
+        devices_of = root / f"sys/fs/btrfs/uuid-{number}/devices"
+        devices_of.mkdir(parents=True)
+        for name in parts:
+            (devices_of / name).symlink_to(root / "sys/devices" / name)
+    for name, target in (("luks", "dm-0"), ("luks-1", "dm-3")):
+        (root / "dev" / target).touch()
+        (root / "dev/mapper" / name).symlink_to(f"../{target}")
     return root
 
 
@@ -163,6 +166,7 @@ SPOOL = Path("/var/lib/osteo edge/spool")
         ("254:3", "ext4", "/dev/mapper/lv", "not encrypted"),
         ("9:0", "ext4", "/dev/md0", "encrypted"),
         ("0:33", "btrfs", "/dev/mapper/luks", "encrypted"),
+        ("0:33", "btrfs", "/dev/mapper/luks-1", "not encrypted"),
         ("0:33", "btrfs", "/dev/sda2", "not known"),
         ("0:40", "zfs", "tank/spool", "not known"),
         ("0:41", "nfs4", "server:/films", "not known"),
@@ -175,6 +179,13 @@ def test_whether_a_volume_is_encrypted(
     assert mount_of(SPOOL, system).kind == kind
     assert encryption_of(SPOOL, system) == expected
     assert encryption_of(Path("/var/lib/other"), system) == "not encrypted", "what / lies on"
+
+
+def test_a_mount_that_covers_another(tmp_path: Path) -> None:
+    system = a_system(tmp_path, "254:0")
+    with (system / "proc/self/mountinfo").open("a") as mounts:
+        mounts.write("31 30 8:2 / /var/lib/osteo\\040edge rw - xfs /dev/sda2 rw\n")
+    assert (mount_of(SPOOL, system).kind, encryption_of(SPOOL, system)) == ("xfs", "not encrypted")
 
 
 @pytest.mark.parametrize(
@@ -319,6 +330,16 @@ def test_certificates_end(tmp_path: Path, days: float, level: str) -> None:
     files = {"certificate": certificate, "key": key, "authority": authority}
     unit = without_bundle(tmp_path, intake={"dicom": {"port": free_port(), "tls": files}})
     assert levels(check_unit(unit), "[intake.dicom.tls]") == [level, "ok"]
+
+
+def test_one_certificate_of_several_ends(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path, "unit", 400)
+    old, _ = write_certificate(tmp_path, "old", -1)
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(certificate.read_bytes() + old.read_bytes())
+    files = {"certificate": certificate, "key": key, "authority": chain}
+    unit = without_bundle(tmp_path, intake={"dicom": {"port": free_port(), "tls": files}})
+    assert levels(check_unit(unit), "[intake.dicom.tls]") == ["ok", "failure"]
 
 
 def test_tls_files_that_do_not_do(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ log.info("received", extra={"degraded": [NAME.encode(), 1]})
 
 
 def test_every_fact_that_is_listed_is_written() -> None:
-    lines, _ = logged("""log.info("all", extra=dict.fromkeys(%r, 1))""" % (FIELDS,))
+    lines, _ = logged(f"log.info('all', extra=dict.fromkeys({FIELDS!r}, 1))")
     assert all(lines[0][field] == 1 for field in FIELDS)
 
 
@@ -123,7 +123,8 @@ def store(event):
 
 server = AE("UNIT")
 server.add_supported_context(ComputedRadiographyImageStorage)
-listening = server.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+handlers = [(evt.EVT_C_STORE, store)]
+listening = server.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
 client = AE(PATIENT_ID[:16])
 client.add_requested_context(ComputedRadiographyImageStorage, ExplicitVRLittleEndian)
 client.add_requested_context(Verification)
