@@ -52,6 +52,7 @@ def run(unit: UnitConfig, life: Life) -> None:
         folders = [
             WatchedFolder(settings, spool, incoming, reserve) for settings in unit.intake.folders
         ]
+        log.info("watching", extra={"folders": len(folders)})
         while not life.stopping:
             for folder in folders:
                 folder.look(life)
