@@ -90,7 +90,7 @@ class Unit:
 
     def leftovers(self) -> list[Path]:
         """Files that are coming in."""
-        return [path for path in (self.spool / "incoming").glob("*/*")]
+        return list((self.spool / "incoming").glob("*/*"))
 
     def close(self) -> None:
         """End all processes; they stop when asked to."""
