@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,23 +57,6 @@ def test_films_appear_by_rename_and_in_folders(tmp_path: Path) -> None:
     assert {row["source"] for row in rows} == {f"folder:{stick}"}
     held = unit.spool / rows[1]["path"]
     assert held.read_bytes() == (stick / "film.dcm").read_bytes()
-
-
-def test_a_slow_copy_is_taken_when_it_is_whole(tmp_path: Path) -> None:
-    stick = tmp_path / "stick"
-    stick.mkdir()
-    whole = save(noise(200), tmp_path / "film.dcm").read_bytes()
-    with watching(tmp_path, stick, settle_s=1.0) as unit:
-        with (stick / "film.dcm").open("wb", buffering=0) as slow:
-            for start in range(0, len(whole), len(whole) // 20):
-                slow.write(whole[start : start + len(whole) // 20])
-                looks = unit.log.stat().st_mtime_ns
-                until(lambda seen=looks: True, "")  # type: ignore[misc]
-                os.sched_yield()
-                assert outcomes(unit) == []
-        until(lambda: outcomes(unit) == ["new"], "whole")
-        (row,) = unit.rows("SELECT path FROM film")
-    assert (unit.spool / row["path"]).read_bytes() == whole
 
 
 def test_what_grows_after_all_is_another_content(tmp_path: Path) -> None:
@@ -191,4 +173,3 @@ def test_500_damaged_files_each_have_a_place(tmp_path: Path) -> None:
     missing = [file for file in stick.iterdir() if file.read_bytes() not in kept]
     assert outcomes(unit).count("duplicate") == len(missing)
     assert {"new", "revised", "quarantined"} <= set(outcomes(unit))
-
