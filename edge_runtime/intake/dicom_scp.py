@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -28,6 +27,7 @@ from edge_runtime.errors import (
     SpoolError,
     SpoolFullError,
 )
+from edge_runtime.intake.quiet import quieten
 from edge_runtime.intake.receiving import IncomingFile
 from edge_runtime.intake.transport import DataSet, IntakeServer
 from edge_runtime.intake.understanding import Arrival, enter, understand
@@ -78,7 +78,9 @@ def run(unit: UnitConfig, listener: socket.socket, slot: int, life: Life) -> Non
     settings = unit.intake.dicom
     if settings is None:
         raise ConfigError("there is no section [intake.dicom]", "Add it")
-    _quieten()
+    quieten()
+    # Its own handlers would build their text all the same.
+    pynetdicom._config.LOG_HANDLER_LEVEL = "none"
     tls = None if settings.tls is None else server_context(settings.tls)
     with ThreadPoolExecutor(1, "spool") as spooler:
         service = _Service(unit, slot, spooler)
@@ -116,18 +118,6 @@ def _application_entity(settings: DicomIntake) -> AE:
     # A destination that calls to answer is the SCP of storage commitment; some do not say so.
     entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
     return entity
-
-
-def _quieten() -> None:
-    """Keep what comes from peers out of the log: pynetdicom and pydicom print it raw."""
-    pynetdicom._config.LOG_HANDLER_LEVEL = "none"
-    for name in ("pynetdicom", "pydicom"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-
-    def failed(failure: threading.ExceptHookArgs) -> None:
-        log.error("thread ended", extra={"reason": failure.exc_type.__name__})
-
-    threading.excepthook = failed
 
 
 class _Service:

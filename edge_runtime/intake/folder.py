@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge_runtime.dicom_file import MAX_FILE_BYTES
 from edge_runtime.errors import OsteoedgeError, SpoolError
+from edge_runtime.intake.quiet import quieten
 from edge_runtime.intake.receiving import IncomingFile
 from edge_runtime.intake.understanding import enter, understand
 from edge_runtime.spool import Spool
@@ -42,6 +43,7 @@ def run(unit: UnitConfig, life: Life) -> None:
     SpoolError
         It cannot start.
     """
+    quieten()
     incoming = unit.spool.directory / INCOMING / SLOT
     with Spool(unit.spool.directory) as spool:
         incoming.mkdir(mode=0o700, exist_ok=True)
@@ -52,6 +54,7 @@ def run(unit: UnitConfig, life: Life) -> None:
         folders = [
             WatchedFolder(settings, spool, incoming, reserve) for settings in unit.intake.folders
         ]
+        log.info("watching", extra={"folders": len(folders)})
         while not life.stopping:
             for folder in folders:
                 folder.look(life)

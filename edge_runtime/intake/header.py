@@ -39,17 +39,17 @@ def identify(file: Path) -> tuple[FilmIdentity | RadiographError, str]:
     """
     try:
         header, start = parse_header(file, _TAGS, file.name)
+        film = _identity(header, file.name)
     except RadiographError as error:
         return error, _sha256(file, "", 0)
-    syntax = str(header.file_meta.TransferSyntaxUID)
-    return _identity(header, file.name), _sha256(file, syntax, start)
+    return film, _sha256(file, str(header.file_meta.TransferSyntaxUID), start)
 
 
-def _identity(header: Dataset, name: str) -> FilmIdentity | RadiographError:
+def _identity(header: Dataset, name: str) -> FilmIdentity:
     sop_class, instance = _uid(header, "SOPClassUID"), _uid(header, "SOPInstanceUID")
     if sop_class is None or instance is None:
         missing = "SOP Class UID" if sop_class is None else "SOP Instance UID"
-        return CorruptRadiographError(
+        raise CorruptRadiographError(
             f"the DICOM file has no {missing}", "Send the film again, with a complete header", name
         )
     patient = json.dumps([text(header, keyword) for keyword in _PATIENT])

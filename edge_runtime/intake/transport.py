@@ -69,6 +69,8 @@ class PduSocket(AssociationSocket):
         connection.settimeout(self._seconds)
         if not self._greeted:
             self._shake_hands(connection)
+        # A sender that holds back a PDU's end until its start is acknowledged waits 40 ms for that.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         deadline = time.monotonic() + self._seconds
         data, got = bytearray(nr_bytes), 0
         try:
@@ -222,8 +224,9 @@ class Messages(DIMSEServiceProvider):
         head.seek(0, io.SEEK_END)
         write_file_meta_info(head, meta)
         film = self._reserved or self._allocate()
-        self._reserved = None
+        self._reserved = film
         film.write(head.getvalue())
+        self._reserved = None
         return film
 
 

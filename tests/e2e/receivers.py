@@ -59,7 +59,7 @@ class Unit:
     def start(self, slot: int | None = 0) -> subprocess.Popen[bytes]:
         """Start a receiver, or without a slot the watcher of folders; return when it is at work."""
         descriptor = self.listener.fileno()
-        ready = len(self.logged("ready"))
+        ready = self._ready()
         with self.log.open("a") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(self.toml)]
@@ -70,9 +70,12 @@ class Unit:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
         self.processes.append(process)
-        until(lambda: len(self.logged("ready")) > ready or process.poll() is not None, "start")
+        until(lambda: self._ready() > ready or process.poll() is not None, "start")
         assert process.poll() is None, self.log.read_text()
         return process
+
+    def _ready(self) -> int:
+        return len(self.logged("receiving")) + len(self.logged("watching"))
 
     def logged(self, message: str) -> list[dict[str, Any]]:
         """What was logged under a message."""
@@ -87,7 +90,7 @@ class Unit:
 
     def leftovers(self) -> list[Path]:
         """Files that are coming in."""
-        return [path for path in (self.spool / "incoming").glob("*/*")]
+        return list((self.spool / "incoming").glob("*/*"))
 
     def close(self) -> None:
         """End all processes; they stop when asked to."""
@@ -121,8 +124,6 @@ def _main(toml: str, *receiver: str) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     unit, life = load_unit(Path(toml)), Life()
     life.stop_on_signals()
-    # It listens already: who connects now is served.
-    logging.info("ready")
     if receiver:
         from edge_runtime.intake import dicom_scp
 
