@@ -34,7 +34,7 @@ REFUSED_WAIT_S = 3600.0
 _LOOK_AGAIN_S = 1.0
 _CLOSED_STEP_S = 60.0
 # How many of the next objects an association is negotiated for.
-_AHEAD = 50
+_AHEAD = 20
 # So many tries follow one another at once: a link that was cut is no fault of the object.
 _PATIENT_TRIES = 3
 
@@ -120,9 +120,10 @@ class Courier:
             self._pause()
         except InterruptedSendError as error:
             # The same object at once, unless it was often so: others may go through.
-            wait_s = min(2.0 ** max(delivery.attempts - _PATIENT_TRIES, 0), LONGEST_WAIT_S)
-            patient = delivery.attempts <= _PATIENT_TRIES
-            not_delivered(self._spool, delivery, str(error), 0.0 if patient else wait_s)
+            wait_s = min(2.0 ** min(delivery.attempts - _PATIENT_TRIES, 10), LONGEST_WAIT_S)
+            if delivery.attempts <= _PATIENT_TRIES:
+                wait_s = 0.0
+            not_delivered(self._spool, delivery, str(error), wait_s, uncertain=True)
             self._log(logging.INFO, "interrupted", delivery, reason=str(error))
             self._store.close()
             self._pause()

@@ -122,14 +122,13 @@ class Orthanc:
     def uids(self) -> set[str]:
         """SOP Instance UIDs of all that it stores."""
         return {
-            instance["MainDicomTags"]["SOPInstanceUID"] for instance in self.get("/instances?expand")
+            instance["MainDicomTags"]["SOPInstanceUID"]
+            for instance in self.get("/instances?expand")
         }
 
     def dataset(self, sop_instance_uid: str) -> Dataset:
         """An object as it stores it."""
-        found = requests.post(
-            f"{self.url}/tools/lookup", data=sop_instance_uid, timeout=30
-        ).json()
+        found = requests.post(f"{self.url}/tools/lookup", data=sop_instance_uid, timeout=30).json()
         (identifier,) = [one["ID"] for one in found if one["Type"] == "Instance"]
         file = requests.get(f"{self.url}/instances/{identifier}/file", timeout=60)
         file.raise_for_status()

@@ -14,6 +14,8 @@ from edge_runtime.outbox.link import Link
 from edge_runtime.outbox.store import InterruptedSendError, RefusedError, UnreachableError
 from edge_runtime.spool import Spool
 from edge_runtime.spool.delivery import Delivery, claim_delivery, resume, waiting
+from edge_runtime.spool.withdrawal import Reason, withdraw
+from edge_runtime.spool.work import next_withdrawn
 from edge_runtime.unit.life import Life
 from tests.edge_runtime.outgoing import (
     capture,
@@ -172,8 +174,8 @@ def test_sends_inside_its_windows_only_and_at_once_when_one_opens(scene: Scene) 
 def test_a_refused_object_holds_up_nothing_and_is_tried_again_in_an_hour(scene: Scene) -> None:
     refused = scene.queue("first", "urgent_review")
     others = [scene.queue(f"film {number}") for number in range(3)]
-    scene.store.answer = (
-        lambda one: RefusedError("0xA900") if one.sop_instance_uid == refused else None
+    scene.store.answer = lambda one: (
+        RefusedError("0xA900") if one.sop_instance_uid == refused else None
     )
     scene.run(3700)
     assert scene.store.stored == others
@@ -184,9 +186,7 @@ def test_a_refused_object_holds_up_nothing_and_is_tried_again_in_an_hour(scene: 
 def test_an_error_of_one_object_holds_up_nothing(scene: Scene) -> None:
     broken = scene.queue("first", "urgent_review")
     others = [scene.queue(f"film {number}") for number in range(3)]
-    scene.store.answer = (
-        lambda one: ZeroDivisionError() if one.sop_instance_uid == broken else None
-    )
+    scene.store.answer = lambda one: ZeroDivisionError() if one.sop_instance_uid == broken else None
     scene.run(60)
     assert scene.store.stored == others
 
@@ -197,8 +197,8 @@ def test_an_object_that_ends_every_association_lets_the_others_go(scene: Scene) 
     (original,) = queue_objects(
         scene.spool, "film", ["pacs"], [("original", capture(object_uid("film"), 1))]
     )
-    scene.store.answer = (
-        lambda one: InterruptedSendError("cut") if one.sop_instance_uid == poison else None
+    scene.store.answer = lambda one: (
+        InterruptedSendError("cut") if one.sop_instance_uid == poison else None
     )
     scene.run(600)
     assert scene.store.stored == [*others, original]
@@ -220,9 +220,7 @@ def test_what_ended_the_outbox_waits_longer_each_time(scene: Scene) -> None:
         began = scene.clock.moment
         # Killed here.
         resume(scene.spool)
-        while not any(
-            one.sop_instance_uid == poison for one in waiting(scene.spool, "pacs", 9)
-        ):
+        while not any(one.sop_instance_uid == poison for one in waiting(scene.spool, "pacs", 9)):
             scene.clock.moment += 1
         waits.append(scene.clock.moment - began)
     assert waits[:4] == [2, 4, 8, 16]
@@ -237,22 +235,35 @@ def test_nothing_leaves_in_shadow_mode(scene: Scene) -> None:
     assert scene.state(uid) == "waiting"
 
 
-def test_what_is_withdrawn_while_it_is_sent_gets_a_note_only_where_it_arrived(
-    scene: Scene,
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (InterruptedSendError("cut"), "sent"),
+        (UnreachableError("nobody"), "cancelled"),
+        (RefusedError("0xA900"), "cancelled"),
+    ],
+)
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_what_is_withdrawn_gets_a_rejection_note_where_it_may_have_arrived(
+    scene: Scene, error: Exception, state: str, meanwhile: bool
 ) -> None:
-    from edge_runtime.spool.withdrawal import Reason, withdraw
-
-    uid = scene.queue("film")
-
-    def withdrawn_meanwhile(delivery: Delivery) -> Exception | None:
+    def take_back() -> None:
         with Spool(scene.spool.folder, scene.clock.now) as other:
             withdraw(other, object_uid("film"), Reason.QUALITY, "A. Person")
-        return InterruptedSendError("cut")
 
-    scene.store.answer = withdrawn_meanwhile
-    scene.run(60)
-    assert scene.state(uid) == "cancelled"
-    assert len(scene.store.tried) == 1
+    def answer(delivery: Delivery) -> Exception:
+        if meanwhile:
+            take_back()
+        return error
+
+    uid = scene.queue("film")
+    scene.store.answer = answer
+    scene.run(1)
+    if not meanwhile:
+        take_back()
+    assert scene.state(uid) == state
+    assert bool(next_withdrawn(scene.spool)) == (state == "sent")
+    assert len(scene.store.tried) == 1, "it is not sent again"
 
 
 def test_reports_are_sent_like_pictures(scene: Scene) -> None:
