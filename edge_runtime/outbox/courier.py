@@ -8,6 +8,7 @@ from collections.abc import Callable
 from edge_runtime.outbox.clock import Clock
 from edge_runtime.outbox.link import Link
 from edge_runtime.outbox.store import (
+    BusyError,
     InterruptedSendError,
     RefusedError,
     Store,
@@ -120,13 +121,13 @@ class Courier:
             self._pause()
         except InterruptedSendError as error:
             # The same object at once, unless it was often so: others may go through.
-            wait_s = min(2.0 ** min(delivery.attempts - _PATIENT_TRIES, 10), LONGEST_WAIT_S)
-            if delivery.attempts <= _PATIENT_TRIES:
-                wait_s = 0.0
-            not_delivered(self._spool, delivery, str(error), wait_s, uncertain=True)
-            self._log(logging.INFO, "interrupted", delivery, reason=str(error))
-            self._store.close()
-            self._pause()
+            often = delivery.attempts > _PATIENT_TRIES
+            wait_s = _doubled(delivery.attempts - _PATIENT_TRIES, LONGEST_WAIT_S) if often else 0.0
+            self._put_off(delivery, "interrupted", str(error), wait_s)
+        except BusyError as error:
+            # Where it is the object and not the destination, each try costs its bytes.
+            wait_s = _doubled(delivery.attempts, REFUSED_WAIT_S)
+            self._put_off(delivery, "not taken now", str(error), wait_s)
         except RefusedError as error:
             not_delivered(self._spool, delivery, str(error), REFUSED_WAIT_S)
             self._log(logging.WARNING, "not taken", delivery, reason=str(error))
@@ -140,6 +141,12 @@ class Courier:
             self._note_reachable(True, "")
             self._backoff.reset()
             self._log(logging.INFO, "delivered", delivery, size=sent_bytes)
+
+    def _put_off(self, delivery: Delivery, what: str, reason: str, wait_s: float) -> None:
+        not_delivered(self._spool, delivery, reason, wait_s, uncertain=True)
+        self._log(logging.INFO, what, delivery, reason=reason)
+        self._store.close()
+        self._pause()
 
     def _pause(self) -> None:
         """Wait before the destination is tried again, but not once the link came up."""
@@ -174,3 +181,8 @@ class Courier:
                 **facts,
             },
         )
+
+
+def _doubled(times: int, limit: float) -> float:
+    """Return a waiting time, in seconds: 1, doubled so often, within a limit."""
+    return min(2.0 ** min(times, 20), limit)

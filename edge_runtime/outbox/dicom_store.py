@@ -27,6 +27,7 @@ from edge_runtime.outbox.store import (
     CONNECT_S,
     SOCKET_OPTIONS,
     STALL_S,
+    BusyError,
     InterruptedSendError,
     RefusedError,
     UnreachableError,
@@ -74,7 +75,7 @@ class DicomStore:
 
         Raises
         ------
-        UnreachableError, InterruptedSendError, RefusedError
+        UnreachableError, InterruptedSendError, BusyError, RefusedError
         """
         wanted = _codings(delivery)
         if not self._proposed.issuperset(wanted):
@@ -167,7 +168,7 @@ class DicomStore:
             raise InterruptedSendError("the association ended, or no answer came")
         status = int(answer.Status)
         if status in _OUT_OF_RESOURCES:
-            raise InterruptedSendError(f"out of resources (0x{status:04X})")
+            raise BusyError(f"out of resources (0x{status:04X})")
         kind, words = STORAGE_SERVICE_CLASS_STATUS.get(status, ("Failure", ""))
         # Warnings (PS3.4 B.2.3) are of objects that were stored.
         if status != 0 and kind != "Warning":

@@ -16,6 +16,7 @@ from edge_runtime.outbox.store import (
     ANSWER_S,
     CONNECT_S,
     SOCKET_OPTIONS,
+    BusyError,
     InterruptedSendError,
     RefusedError,
     UnreachableError,
@@ -52,7 +53,7 @@ class StowStore:
 
         Raises
         ------
-        UnreachableError, InterruptedSendError, RefusedError
+        UnreachableError, InterruptedSendError, BusyError, RefusedError
         """
         while True:
             accepted = set(transfer_syntaxes(delivery)) - self._not_taken
@@ -168,13 +169,13 @@ def _judge(answer: requests.Response) -> None:
 
     Raises
     ------
-    UnreachableError, InterruptedSendError, RefusedError
+    UnreachableError, BusyError, RefusedError
     """
     status = answer.status_code
     if status in _NOT_OF_THE_OBJECT:
         raise UnreachableError(f"HTTP {status}")
     if status >= 500:
-        raise InterruptedSendError(f"HTTP {status}")
+        raise BusyError(f"HTTP {status}")
     if status == 415:
         raise _CodingRefusedError(f"HTTP {status}")
     try:
@@ -185,7 +186,7 @@ def _judge(answer: requests.Response) -> None:
     if status in (200, 202) and not reasons:
         return
     if any(reason in _OUT_OF_RESOURCES for reason in reasons):
-        raise InterruptedSendError(f"out of resources (0x{reasons[0]:04X})")
+        raise BusyError(f"out of resources (0x{reasons[0]:04X})")
     if _SYNTAX_NOT_SUPPORTED in reasons:
         raise _CodingRefusedError(f"HTTP {status}, 0x{_SYNTAX_NOT_SUPPORTED:04X}")
     why = f", 0x{reasons[0]:04X}" if reasons else ""

@@ -87,27 +87,38 @@ class SlowLink:
         self.bytes_up = 0
         self.cuts = 0
         self.refusals = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.port = 0
+        self._listener = self._listen()
 
     def came_up(self) -> bool:
         """What edge_runtime.outbox.link.Link tells of a real one."""
         before, self._was_up = self._was_up, self._is_up(self._clock.now())
+        if self._was_up and self._listener.fileno() < 0:
+            self._listener = self._listen()
         return self._was_up and not before
 
     def close(self) -> None:
+        # It also ends the wait for the next connection.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
-    def _accept(self) -> None:
+    def _listen(self) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = int(listener.getsockname()[1])
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        return listener
+
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
                 if self._is_up(self._clock.now()):
                     self._connect(client)
                 else:
                     self.refusals += 1
                     _reset(client)
+                    self.close()
 
     def _connect(self, client: socket.socket) -> None:
         server = socket.create_connection(("127.0.0.1", self._server_port))
@@ -127,6 +138,7 @@ class SlowLink:
                 )
                 if not self._is_up(self._clock.now()):
                     self.cuts += 1
+                    self.close()
                     # As the kernel does where nothing is confirmed any more.
                     self._clock.advance(STALL_S)
                     break

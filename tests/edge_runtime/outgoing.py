@@ -116,7 +116,7 @@ def queue_objects(
                 path,
                 path.stat().st_size,
                 tuple(destinations),
-            )  # type: ignore[arg-type] # fmt: skip
+            )
         )
     result = NewResult(FilmState.REPORTED, decision, 0.5, 0.5, "{}", "work")
     assert finish(spool, taken, result, documents)

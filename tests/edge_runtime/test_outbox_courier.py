@@ -1,17 +1,23 @@
-"""What a courier does with objects and waiting times, with a destination that does as it is told."""
+"""What a courier does with objects and waiting times; its destination does as it is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from edge_runtime.outbox.courier import Courier
 from edge_runtime.outbox.link import Link
-from edge_runtime.outbox.store import InterruptedSendError, RefusedError, UnreachableError
+from edge_runtime.outbox.store import (
+    BusyError,
+    InterruptedSendError,
+    RefusedError,
+    UnreachableError,
+)
 from edge_runtime.spool import Spool
 from edge_runtime.spool.delivery import Delivery, claim_delivery, resume, waiting
 from edge_runtime.spool.withdrawal import Reason, withdraw
@@ -204,8 +210,20 @@ def test_an_object_that_ends_every_association_lets_the_others_go(scene: Scene) 
     assert scene.store.stored == [*others, original]
     at = [moment for moment, uid in scene.store.tried if uid == poison]
     # At once, at once, then behind the others; never more than two minutes apart.
-    assert max(b - a for a, b in zip(at, at[1:], strict=False)) <= 121
+    assert max(b - a for a, b in pairwise(at)) <= 121
     assert len(at) < 25
+
+
+def test_an_object_that_a_destination_trips_over_is_tried_ever_less(scene: Scene) -> None:
+    poison = scene.queue("first", "urgent_review")
+    other = scene.queue("other")
+    scene.store.answer = lambda one: BusyError("0xA700") if one.sop_instance_uid == poison else None
+    scene.run(4 * 3600)
+    assert scene.store.stored == [other]
+    at = [moment for moment, uid in scene.store.tried if uid == poison]
+    assert at[:4] == pytest.approx([0, 2, 6, 14], abs=4)
+    assert len(at) < 16
+    assert max(b - a for a, b in pairwise(at)) <= 3661
 
 
 def test_what_ended_the_outbox_waits_longer_each_time(scene: Scene) -> None:
