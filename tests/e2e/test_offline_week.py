@@ -94,8 +94,9 @@ def test_every_result_is_out_the_day_it_was_made(tmp_path: Path) -> None:
     log.touch()
     port = free_port()
     server = subprocess.Popen(
-        ["storescp", "--accept-all", "--max-pdu", "131072", "-aet", "PACS", "-od", inbox, "--bit-preserving",
-         "--exec-sync", "--exec-on-reception", f"echo #f >> {log}; rm #p/#f", str(port)],
+        ["storescp", "--accept-all", "--max-pdu", "131072", "-aet", "PACS", "-od", inbox,
+         "--bit-preserving", "--exec-sync", "--exec-on-reception",
+         f"echo #f >> {log}; rm #p/#f", str(port)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     life = Life()
