@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import ssl
@@ -11,12 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import JPEGLSLossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
@@ -24,13 +27,16 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from edge_runtime.dicom_tls import server_context
 from edge_runtime.outbox import dicom_store
 from edge_runtime.outbox.commitment import take_report
 from edge_runtime.spool import Spool
 from edge_runtime.spool.delivery import bytes_sent
 from edge_runtime.spool.retention import remove_old
+from edge_runtime.unit.config import TlsSettings
 from tests.conftest import need
-from tests.e2e.orthanc import Orthanc, free_port, orthanc, until
+from tests.e2e.certificates import Authority
+from tests.e2e.orthanc import Orthanc, free_port, orthanc, running, until
 from tests.edge_runtime.films import film, ramp
 from tests.edge_runtime.outgoing import (
     SC,
@@ -386,3 +392,195 @@ def test_a_link_that_says_nothing_is_given_up_and_tried_again(
         until(lambda: states(folder, "pacs")[uid] == "sent", "the second try")
     assert stuck.is_set()
     assert came == [uid]
+
+
+def test_tls_wants_certificates_of_both_sides(tmp_path: Path) -> None:
+    """Orthanc with DICOM TLS takes the unit's certificate, and no stranger's."""
+    ours, stranger = Authority(tmp_path / "ours"), Authority(tmp_path / "strangers")
+    server = ours.issue("orthanc")
+    options = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(server.certificate),
+        "DicomTlsPrivateKey": str(server.key),
+        "DicomTlsTrustedCertificates": str(server.authority),
+    }
+    good = ours.issue("unit").model_dump()
+    doubtful = stranger.issue("unit").model_dump()
+    expired = ours.issue("expired", days=-1).model_dump()
+    folder = tmp_path / "spool"
+    names = ["good", "plain", "doubtful", "trusting", "expired", "keyless"]
+    with running(tmp_path / "orthanc", **options) as orthanc:
+        port = orthanc.port
+        uids = fill(folder, names, 1)
+        config = unit(
+            folder,
+            dicom("good", port, tls=good),
+            dicom("plain", port),
+            dicom("doubtful", port, tls=doubtful),
+            # It has our certificate, and would take a server's of another authority.
+            dicom("trusting", port, tls={**good, "authority": doubtful["authority"]}),
+            dicom("expired", port, tls=expired),
+            dicom("keyless", port, tls={**good, "key": tmp_path / "none"}),
+        )
+        with outbox_at_work(config):
+            until(lambda: set(states(folder, "good").values()) == {"sent"}, "over TLS")
+            for name in names[1:]:
+                until(lambda name=name: tried(folder, name), name)
+        assert orthanc.uids() == set(uids)
+        for name in names[1:]:
+            assert set(states(folder, name).values()) <= {"waiting", "sending"}, name
+
+
+def tried(folder: Path, destination: str) -> bool:
+    """Whether a destination's objects were put back with a reason."""
+    with Spool(folder) as spool:
+        return bool(
+            spool.rows("SELECT 1 FROM delivery WHERE destination = ? AND error <> ''", destination)
+        )
+
+
+class Web(BaseHTTPRequestHandler):
+    """A STOW-RS service that answers as its server was told."""
+
+    protocol_version = "HTTP/1.1"
+    server: WebServer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        start = body.index(b"DICM") - 128
+        dataset = dcmread(BytesIO(body[start:]), force=True, stop_before_pixels=True)
+        status, answer = self.server.answer(self, dataset)
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/dicom+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+class WebServer(ThreadingHTTPServer):
+    daemon_threads = True
+    answer: Callable[[Web, Dataset], tuple[int, object]]
+
+
+def module(stored: Sequence[str] = (), failed: Sequence[int] = ()) -> dict[str, object]:
+    """A Store Instances Response Module as JSON."""
+    return {
+        "00081199": {
+            "vr": "SQ",
+            "Value": [{"00081155": {"vr": "UI", "Value": [uid]}} for uid in stored],
+        },
+        "00081198": {
+            "vr": "SQ",
+            "Value": [{"00081197": {"vr": "US", "Value": [reason]}} for reason in failed],
+        },
+    }
+
+
+@contextmanager
+def web(
+    answer: Callable[[Web, Dataset], tuple[int, object]], tls: TlsSettings | None = None
+) -> Iterator[str]:
+    """Give the URL of a service."""
+    server = WebServer(("127.0.0.1", 0), Web)
+    server.answer = answer
+    if tls is not None:
+        server.socket = server_context(tls).wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}/dicom-web"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_answers_of_stow_are_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    answers = {
+        object_uid("sr", 0): (200, module([object_uid("sr", 0)])),
+        object_uid("sc", 0): (409, module(failed=[0xC000])),
+        object_uid("sr", 1): (400, None),
+        object_uid("sc", 1): (200, module()),
+        object_uid("sr", 2): (503, None),
+        object_uid("sc", 2): (202, module([object_uid("sc", 2)])),
+    }
+    came: list[str] = []
+
+    def answer(_: Web, dataset: Dataset) -> tuple[int, object]:
+        came.append(dataset.SOPInstanceUID)
+        if came.count(object_uid("sr", 2)) > 2 and dataset.SOPInstanceUID == object_uid("sr", 2):
+            return 200, module([dataset.SOPInstanceUID])
+        return answers[dataset.SOPInstanceUID]
+
+    fill(folder, ["web"])
+    with (
+        web(answer) as url,
+        outbox_at_work(unit(folder, {"name": "web", "kind": "stow", "url": url})),
+    ):
+        until(lambda: states(folder, "web")[object_uid("sr", 2)] == "sent", "no longer busy")
+        until(lambda: states(folder, "web")[object_uid("sc", 2)] == "sent", "the others")
+        until(lambda: set(came) == set(answers), "all are tried")
+    stored = {object_uid("sr", 0), object_uid("sr", 2), object_uid("sc", 2)}
+    found = states(folder, "web")
+    assert {uid for uid in answers if found[uid] == "sent"} == stored
+    refused = answers.keys() - stored
+    assert all(came.count(uid) == 1 for uid in refused), "once, and not before an hour is over"
+
+
+def test_stow_shows_its_token_and_certificate(tmp_path: Path) -> None:
+    """A token that is refused is no fault of the objects; the next one is read from the file."""
+    folder, token = tmp_path / "spool", tmp_path / "token"
+    authority = Authority(tmp_path / "authority")
+    ours = authority.issue("unit")
+    both = tmp_path / "both.pem"
+    both.write_bytes(ours.certificate.read_bytes() + ours.key.read_bytes())
+    token.write_text("old\n")
+    seen: list[str] = []
+
+    def answer(request: Web, dataset: Dataset) -> tuple[int, object]:
+        seen.append(request.headers["Authorization"])
+        if seen[-1] != "Bearer new":
+            return 401, None
+        return 200, module([dataset.SOPInstanceUID])
+
+    fill(folder, ["web", "nobody"], 1)
+    with web(answer, authority.issue("server")) as url:
+        settings = {"kind": "stow", "url": url, "authority": ours.authority}
+        config = unit(
+            folder,
+            {**settings, "name": "web", "certificate": both, "token_file": token},
+            {**settings, "name": "nobody", "token_file": token},
+        )
+        with outbox_at_work(config):
+            until(lambda: seen, "the first try")
+            token.write_text("new\n")
+            until(lambda: set(states(folder, "web").values()) == {"sent"}, "the new token")
+            until(lambda: tried(folder, "nobody"), "without a certificate")
+    assert set(seen) == {"Bearer old", "Bearer new"}
+    assert set(states(folder, "nobody").values()) <= {"waiting", "sending"}
+
+
+def test_stow_sends_a_film_uncompressed_where_its_coding_is_not_known(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    came: list[str] = []
+
+    def answer(_: Web, dataset: Dataset) -> tuple[int, object]:
+        came.append(dataset.file_meta.TransferSyntaxUID)
+        if dataset.file_meta.TransferSyntaxUID != ExplicitVRLittleEndian:
+            return 409, module(failed=[0xC122])
+        return 200, module([dataset.SOPInstanceUID])
+
+    with Spool(folder) as spool:
+        for number in range(2):
+            drawn = film(SOPInstanceUID=object_uid(number))
+            drawn.file_meta.MediaStorageSOPInstanceUID = drawn.SOPInstanceUID
+            queue_objects(spool, number, ["web"], [("original", drawn)])
+    with web(answer) as url:
+        config = unit(folder, {"name": "web", "kind": "stow", "url": url, "sends": ["original"]})
+        with outbox_at_work(config):
+            until(lambda: set(states(folder, "web").values()) == {"sent"}, "delivery")
+    assert came == [
+        JPEGLSLossless, JPEG2000Lossless, ExplicitVRLittleEndian, ExplicitVRLittleEndian,
+    ]  # fmt: skip
