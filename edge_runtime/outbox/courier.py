@@ -8,6 +8,7 @@ from collections.abc import Callable
 from edge_runtime.outbox.clock import Clock
 from edge_runtime.outbox.link import Link
 from edge_runtime.outbox.store import (
+    BusyError,
     InterruptedSendError,
     RefusedError,
     Store,
@@ -34,7 +35,7 @@ REFUSED_WAIT_S = 3600.0
 _LOOK_AGAIN_S = 1.0
 _CLOSED_STEP_S = 60.0
 # How many of the next objects an association is negotiated for.
-_AHEAD = 50
+_AHEAD = 20
 # So many tries follow one another at once: a link that was cut is no fault of the object.
 _PATIENT_TRIES = 3
 
@@ -120,12 +121,13 @@ class Courier:
             self._pause()
         except InterruptedSendError as error:
             # The same object at once, unless it was often so: others may go through.
-            wait_s = min(2.0 ** max(delivery.attempts - _PATIENT_TRIES, 0), LONGEST_WAIT_S)
-            patient = delivery.attempts <= _PATIENT_TRIES
-            not_delivered(self._spool, delivery, str(error), 0.0 if patient else wait_s)
-            self._log(logging.INFO, "interrupted", delivery, reason=str(error))
-            self._store.close()
-            self._pause()
+            often = delivery.attempts > _PATIENT_TRIES
+            wait_s = _doubled(delivery.attempts - _PATIENT_TRIES, LONGEST_WAIT_S) if often else 0.0
+            self._put_off(delivery, "interrupted", str(error), wait_s)
+        except BusyError as error:
+            # Where it is the object and not the destination, each try costs its bytes.
+            wait_s = _doubled(delivery.attempts, REFUSED_WAIT_S)
+            self._put_off(delivery, "not taken now", str(error), wait_s)
         except RefusedError as error:
             not_delivered(self._spool, delivery, str(error), REFUSED_WAIT_S)
             self._log(logging.WARNING, "not taken", delivery, reason=str(error))
@@ -139,6 +141,12 @@ class Courier:
             self._note_reachable(True, "")
             self._backoff.reset()
             self._log(logging.INFO, "delivered", delivery, size=sent_bytes)
+
+    def _put_off(self, delivery: Delivery, what: str, reason: str, wait_s: float) -> None:
+        not_delivered(self._spool, delivery, reason, wait_s, uncertain=True)
+        self._log(logging.INFO, what, delivery, reason=reason)
+        self._store.close()
+        self._pause()
 
     def _pause(self) -> None:
         """Wait before the destination is tried again, but not once the link came up."""
@@ -173,3 +181,8 @@ class Courier:
                 **facts,
             },
         )
+
+
+def _doubled(times: int, limit: float) -> float:
+    """Return a waiting time, in seconds: 1, doubled so often, within a limit."""
+    return min(2.0 ** min(times, 20), limit)

@@ -15,6 +15,7 @@ from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from edge_runtime.dicom_tls import client_context
@@ -26,6 +27,7 @@ from edge_runtime.outbox.store import (
     CONNECT_S,
     SOCKET_OPTIONS,
     STALL_S,
+    BusyError,
     InterruptedSendError,
     RefusedError,
     UnreachableError,
@@ -73,7 +75,7 @@ class DicomStore:
 
         Raises
         ------
-        UnreachableError, InterruptedSendError, RefusedError
+        UnreachableError, InterruptedSendError, BusyError, RefusedError
         """
         wanted = _codings(delivery)
         if not self._proposed.issuperset(wanted):
@@ -124,8 +126,11 @@ class DicomStore:
         for delivery in coming:
             with suppress(RefusedError):  # When its turn comes.
                 proposed |= dict.fromkeys(_codings(delivery))
-        pairs = list(proposed)[: _MAX_CONTEXTS - 1]
+        pairs = list(proposed)[: _MAX_CONTEXTS - 2]
         contexts: list[PresentationContext] = [build_context(*pair) for pair in pairs]
+        # Whoever accepts associations accepts this one: else one whose other contexts are all
+        # refused would look like no association at all.
+        contexts.append(build_context(Verification))
         if self._commitment is not None:
             contexts.append(self._commitment.context())
         entity = AE(ae_title=self._destination.calling_ae_title)
@@ -155,17 +160,15 @@ class DicomStore:
         self._messages = self._messages % 0xFFFF + 1
         try:
             answer = self._association.send_c_store(file, msg_id=self._messages)
-        except (queue.Full, RuntimeError):
-            # Cut, in the middle or before.
-            _cut(self._association)
-            raise InterruptedSendError("the connection was lost") from None
+        except RuntimeError:
+            raise InterruptedSendError("the association had ended") from None
         except (AttributeError, ValueError, OSError) as error:
             raise RefusedError(f"the file cannot be sent ({type(error).__name__})") from None
         if "Status" not in answer:
-            raise InterruptedSendError("no answer")
+            raise InterruptedSendError("the association ended, or no answer came")
         status = int(answer.Status)
         if status in _OUT_OF_RESOURCES:
-            raise InterruptedSendError(f"out of resources (0x{status:04X})")
+            raise BusyError(f"out of resources (0x{status:04X})")
         kind, words = STORAGE_SERVICE_CLASS_STATUS.get(status, ("Failure", ""))
         # Warnings (PS3.4 B.2.3) are of objects that were stored.
         if status != 0 and kind != "Warning":
@@ -184,22 +187,18 @@ class _Pipeline(queue.Queue[Any]):
         self._association = association
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """Wait for a place while the connection lives.
+        """Wait for a place while the connection lives and moves; then end it.
 
-        Raises
-        ------
-        queue.Full
-            The connection was lost, or stood still for too long.
+        What is put into an ended connection is forgotten: its end is the answer that waits for
+        whoever sends.
         """
-        stalls = time.monotonic() + 2 * STALL_S
-        while True:
-            try:
+        stalled = time.monotonic() + STALL_S
+        while self._association.dul.is_alive():
+            with suppress(queue.Full):
                 super().put(item, timeout=0.25)
-            except queue.Full:
-                if not self._association.dul.is_alive() or time.monotonic() > stalls:
-                    raise
-            else:
                 return
+            if time.monotonic() > stalled:
+                _cut(self._association)
 
 
 def _tune(association: Association) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,18 @@ def transfer_syntaxes(delivery: Delivery) -> tuple[str, ...]:
         Its file cannot be read.
     """
     try:
-        own = uid.UID(read_file_meta_info(delivery.path).TransferSyntaxUID)
+        own = _transfer_syntax(delivery.path)
     except Exception as error:
         # pydicom raises whatever the parser trips over.
         raise RefusedError(f"the file cannot be read ({type(error).__name__})") from None
     if delivery.kind == "original" and own in _UNCOMPRESSED:
         return (*LOSSLESS, own)
     return (own,)
+
+
+@lru_cache(256)  # What waits is looked at each time that a destination is tried.
+def _transfer_syntax(file: Path) -> uid.UID:
+    return uid.UID(read_file_meta_info(file).TransferSyntaxUID)
 
 
 @contextmanager

@@ -28,6 +28,10 @@ class InterruptedSendError(Exception):
     """The sending of an object did not end: it may have arrived, and is sent again."""
 
 
+class BusyError(Exception):
+    """The destination answered that it cannot take this object now: it is full, or fails at it."""
+
+
 class RefusedError(Exception):
     """The destination does not want this object, and will not when asked again soon."""
 
@@ -45,7 +49,7 @@ class Store(Protocol):
 
         Raises
         ------
-        UnreachableError, InterruptedSendError, RefusedError
+        UnreachableError, InterruptedSendError, BusyError, RefusedError
         """
 
     def idle(self) -> None:

@@ -16,6 +16,7 @@ from edge_runtime.outbox.store import (
     ANSWER_S,
     CONNECT_S,
     SOCKET_OPTIONS,
+    BusyError,
     InterruptedSendError,
     RefusedError,
     UnreachableError,
@@ -25,7 +26,9 @@ from edge_runtime.unit.config import StowDestination
 
 _BLOCK = 16 << 10
 # Attributes of the answer (PS3.18 table 10.5.3-1), as DICOM JSON names them.
-_FAILED, _REASON, _VALUE = "00081198", "00081197", "Value"
+_STORED, _UID = "00081199", "00081155"
+_FAILED, _REASON = "00081198", "00081197"
+_VALUE = "Value"
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _SYNTAX_NOT_SUPPORTED = 0xC122
 # The service as a whole: who we are, where it is, how busy it is.
@@ -52,13 +55,13 @@ class StowStore:
 
         Raises
         ------
-        UnreachableError, InterruptedSendError, RefusedError
+        UnreachableError, InterruptedSendError, BusyError, RefusedError
         """
         while True:
             accepted = set(transfer_syntaxes(delivery)) - self._not_taken
             with coded(delivery, accepted, self._scratch) as (file, syntax):
                 try:
-                    self._post(file, syntax)
+                    self._post(file, delivery.sop_instance_uid)
                 except _CodingRefusedError:
                     if syntax not in LOSSLESS:
                         raise
@@ -80,13 +83,13 @@ class StowStore:
     def abort(self) -> None:
         """Nothing: a thread that waits for an answer ends with the process."""
 
-    def _post(self, file: Path, syntax: str) -> None:
+    def _post(self, file: Path, sop_instance_uid: str) -> None:
         if self._session is None:
             self._session = requests.Session()
             for scheme in ("http://", "https://"):
                 self._session.mount(scheme, _Adapter())
         boundary = secrets.token_hex(16)
-        body = _Multipart(file, syntax, boundary)
+        body = _Multipart(file, boundary)
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
         where = self._destination
         try:
@@ -109,7 +112,7 @@ class StowStore:
             if body.begun:
                 raise InterruptedSendError(type(error).__name__) from None
             raise UnreachableError(type(error).__name__) from None
-        _judge(answer)
+        _judge(answer, sop_instance_uid)
 
     def _authorization(self) -> dict[str, str]:
         """Read the token anew each time: whoever renews it writes the file."""
@@ -144,9 +147,9 @@ class _Multipart:
         Whether any of it was asked for: there was a connection.
     """
 
-    def __init__(self, file: Path, syntax: str, boundary: str) -> None:
-        part = f"Content-Type: application/dicom; transfer-syntax={syntax}"
-        self._head = f"--{boundary}\r\n{part}\r\n\r\n".encode()
+    def __init__(self, file: Path, boundary: str) -> None:
+        # Without its transfer syntax, which stands in the file: Orthanc takes no other.
+        self._head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = file
         self.begun = False
@@ -163,30 +166,39 @@ class _Multipart:
         yield self._tail
 
 
-def _judge(answer: requests.Response) -> None:
+def _judge(answer: requests.Response, sop_instance_uid: str) -> None:
     """Tell from the answer whether the object was stored (PS3.18 10.5.3).
 
     Raises
     ------
-    UnreachableError, InterruptedSendError, RefusedError
+    UnreachableError, BusyError, RefusedError
     """
     status = answer.status_code
     if status in _NOT_OF_THE_OBJECT:
         raise UnreachableError(f"HTTP {status}")
     if status >= 500:
-        raise InterruptedSendError(f"HTTP {status}")
+        raise BusyError(f"HTTP {status}")
     if status == 415:
         raise _CodingRefusedError(f"HTTP {status}")
+    stored = status == 200
+    reason = 0
     try:
-        failed = answer.json().get(_FAILED, {}).get(_VALUE, [])
-        reasons = [int(item.get(_REASON, {}).get(_VALUE, [0])[0]) for item in failed]
+        module = answer.json()
+        failed = [_first(item, _REASON) for item in module.get(_FAILED, {}).get(_VALUE, [])]
+        listed = [_first(item, _UID) for item in module.get(_STORED, {}).get(_VALUE, [])]
+        # 200 is no proof: Orthanc's plug-in 1.7 gives it where it stored nothing.
+        stored = status in (200, 202) and sop_instance_uid in listed
+        reason = int(failed[0]) if failed else 0
     except (ValueError, AttributeError, LookupError, TypeError):
-        reasons = []  # XML, or nothing: the status says it all.
-    if status in (200, 202) and not reasons:
+        pass  # XML, or nothing: the status says it all.
+    if stored:
         return
-    if any(reason in _OUT_OF_RESOURCES for reason in reasons):
-        raise InterruptedSendError(f"out of resources (0x{reasons[0]:04X})")
-    if _SYNTAX_NOT_SUPPORTED in reasons:
-        raise _CodingRefusedError(f"HTTP {status}, 0x{_SYNTAX_NOT_SUPPORTED:04X}")
-    why = f", 0x{reasons[0]:04X}" if reasons else ""
-    raise RefusedError(f"refused (HTTP {status}{why})")
+    if reason in _OUT_OF_RESOURCES:
+        raise BusyError(f"out of resources (0x{reason:04X})")
+    if reason == _SYNTAX_NOT_SUPPORTED:
+        raise _CodingRefusedError(f"HTTP {status}, 0x{reason:04X}")
+    raise RefusedError(f"refused (HTTP {status}, reason 0x{reason:04X})")
+
+
+def _first(item: dict[str, dict[str, list[Any]]], tag: str) -> Any:
+    return item[tag][_VALUE][0]

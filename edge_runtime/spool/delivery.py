@@ -62,14 +62,14 @@ class SentObject:
 def resume(spool: Spool) -> None:
     """Put the outbox in order where it starts: nothing is being sent now.
 
-    What was being sent may have arrived. It is sent again, under the same UID; or where it is
-    out of date meanwhile, counts as sent, so that a rejection note goes after it. It may also be
-    what ended the outbox: each time it waits twice as long, from two seconds to an hour.
+    What was being sent may have arrived, as in :func:`not_delivered`. It may also be what ended
+    the outbox: each time it waits twice as long, from two seconds to an hour.
     """
     with spool.transaction() as execute:
         execute(
-            f"UPDATE delivery SET state = CASE WHEN {_OBSOLETE} THEN 'sent' ELSE 'waiting' END, "
-            "next_try = ? + MIN(?, 1 << MIN(attempts, 20)) WHERE state = 'sending'",
+            f"UPDATE delivery SET uncertain = 1, state = CASE WHEN {_OBSOLETE} THEN 'sent' "
+            "ELSE 'waiting' END, next_try = ? + MIN(?, 1 << MIN(attempts, 20)) "
+            "WHERE state = 'sending'",
             spool.now(), _CRASH_WAIT_S,
         )  # fmt: skip
 
@@ -126,9 +126,17 @@ def delivered(spool: Spool, delivery: Delivery, sent_bytes: int) -> None:
 
 
 def not_delivered(
-    spool: Spool, delivery: Delivery, error: str, wait_s: float, *, tried: bool = True
+    spool: Spool,
+    delivery: Delivery,
+    error: str,
+    wait_s: float,
+    *,
+    tried: bool = True,
+    uncertain: bool = False,
 ) -> None:
     """Put an object back that a destination did not take.
+
+    It is sent again, under the same UID; but not where it is out of date meanwhile.
 
     Parameters
     ----------
@@ -136,11 +144,18 @@ def not_delivered(
         Seconds until it is tried again; below a day.
     tried
         False where the destination was not reached: that says nothing of the object.
+    uncertain
+        It may have arrived, without an answer. Where it is not to be sent again, now or later, it
+        counts as sent, so that a rejection note goes after it.
     """
     with spool.transaction() as execute:
         execute(
-            "UPDATE delivery SET error = ?, next_try = ?, attempts = attempts - ?, state = "
-            f"CASE WHEN {_OBSOLETE} THEN 'cancelled' ELSE 'waiting' END WHERE id = ?",
+            "UPDATE delivery SET uncertain = uncertain OR ? WHERE id = ?", uncertain, delivery.id
+        )
+        execute(
+            "UPDATE delivery SET error = ?, next_try = ?, attempts = attempts - ?, state = CASE "
+            f"WHEN NOT {_OBSOLETE} THEN 'waiting' WHEN uncertain THEN 'sent' ELSE 'cancelled' END "
+            "WHERE id = ?",
             error, spool.now() + wait_s, int(not tried), delivery.id,
         )  # fmt: skip
 
@@ -209,8 +224,9 @@ def commitment_answered(
                 execute("UPDATE delivery SET state = 'committed' WHERE id = ?", row["id"])
             elif row["sop_instance_uid"] in lost:
                 execute(
-                    "UPDATE delivery SET state = 'waiting', commitment_uid = NULL, next_try = ?, "
-                    "error = 'not committed to' WHERE id = ?",
+                    "UPDATE delivery SET commitment_uid = NULL, next_try = ?, "
+                    "error = 'not committed to', state = "
+                    f"CASE WHEN {_OBSOLETE} THEN 'cancelled' ELSE 'waiting' END WHERE id = ?",
                     now + (_LOST_AGAIN_S if row["attempts"] > 1 else 0.0), row["id"],
                 )  # fmt: skip
 

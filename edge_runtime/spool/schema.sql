@@ -114,6 +114,7 @@ CREATE TABLE delivery (
     attempts INTEGER NOT NULL DEFAULT 0,
     next_try REAL NOT NULL DEFAULT 0,
     error TEXT,
+    uncertain INTEGER NOT NULL DEFAULT 0, -- a try ended without an answer: it may have arrived
     sent_at REAL,
     commitment_uid TEXT,              -- of the transaction that asks for storage commitment
     commitment_at REAL,               -- when it was asked for

@@ -106,9 +106,10 @@ def retract(execute: Execute, document_id: int, reason: Reason) -> None:
 
 
 def cancel_waiting(execute: Execute, document_id: int) -> None:
-    """Do not send an object where it was not sent yet."""
+    """Do not send an object where it was not sent yet, nor again where it may have arrived."""
     execute(
-        "UPDATE delivery SET state = 'cancelled' WHERE document_id = ? AND state = 'waiting'",
+        "UPDATE delivery SET state = CASE WHEN uncertain THEN 'sent' ELSE 'cancelled' END "
+        "WHERE document_id = ? AND state = 'waiting'",
         document_id,
     )
 

@@ -332,7 +332,8 @@ def claim_study(spool: Spool) -> OpenStudy | None:
     sent = spool.row(
         "SELECT * FROM document d WHERE study_instance_uid = ? AND kind = 'sr' "
         "AND withdrawn IS NULL AND EXISTS (SELECT 1 FROM delivery x WHERE x.document_id = d.id "
-        "AND x.state IN ('sending', 'sent', 'committed')) ORDER BY study_revision DESC LIMIT 1",
+        "AND (x.state IN ('sending', 'sent', 'committed') OR x.uncertain)) "
+        "ORDER BY study_revision DESC LIMIT 1",
         uid,
     )
     return OpenStudy(
@@ -542,7 +543,8 @@ def _cancel_waiting_reports(execute: Execute, study_uid: str) -> None:
     """Cancel earlier reports where they wait; one that went nowhere is withdrawn altogether."""
     earlier: list[sqlite3.Row] = execute(
         "SELECT d.id, EXISTS (SELECT 1 FROM delivery x WHERE x.document_id = d.id "
-        "AND x.state IN ('sending', 'sent', 'committed')) AS went FROM document d "
+        "AND (x.state IN ('sending', 'sent', 'committed') OR x.uncertain)) AS went "
+        "FROM document d "
         "WHERE study_instance_uid = ? AND kind = 'sr' AND withdrawn IS NULL",
         study_uid,
     ).fetchall()

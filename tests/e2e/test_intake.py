@@ -256,7 +256,7 @@ def test_only_who_has_a_certificate_is_served(tmp_path: Path) -> None:
             return send_file(unit.port, path, *arguments)
 
         def tls(*, expired: bool = False, signed_by: Authority = authority) -> tuple[object, ...]:
-            theirs = signed_by.issue("console", expired=expired)
+            theirs = signed_by.issue("console", days=-1 if expired else 10)
             return ("+tls", theirs.key, theirs.certificate, "+cf", authority.certificate)
 
         assert send(*tls(expired=True)) != 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset, uid
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, generate_uid
 
 from edge_runtime import outbox
@@ -96,30 +97,30 @@ def queue_objects(
     An object is a kind ('sr', 'sc', 'original') and a data set; or a file that lies in the spool.
     """
     taken = take_in(spool, name)
-    documents, uids = [], []
+    documents = []
     for kind, given in objects:
+        path = (
+            given
+            if isinstance(given, Path)
+            else spool.folder / RESULTS / f"{given.SOPInstanceUID}.dcm"
+        )
         if isinstance(given, Dataset):
-            path = spool.folder / RESULTS / f"{given.SOPInstanceUID}.dcm"
             save(given, path)
-            sop_class, sop_instance = given.SOPClassUID, given.SOPInstanceUID
-        else:
-            path, sop_class, sop_instance = given, uid.DigitalXRayImageStorageForPresentation, ""
-            sop_instance = path.stem
-        uids.append(str(sop_instance))
+        meta = read_file_meta_info(path)
         documents.append(
             NewDocument(
                 kind,
-                sop_class,
-                sop_instance,
-                object_uid("series", sop_instance),
+                meta.MediaStorageSOPClassUID,
+                meta.MediaStorageSOPInstanceUID,
+                object_uid("series", path.stem),
                 path,
                 path.stat().st_size,
                 tuple(destinations),
-            )  # type: ignore[arg-type] # fmt: skip
+            )
         )
     result = NewResult(FilmState.REPORTED, decision, 0.5, 0.5, "{}", "work")
     assert finish(spool, taken, result, documents)
-    return uids
+    return [str(document.sop_instance_uid) for document in documents]
 
 
 def unit(folder: Path, *destinations: dict[str, Any]) -> UnitConfig:

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_runtime.dicom_tls import client_context, server_context
 from edge_runtime.errors import ConfigError
-from edge_runtime.intake.tls import client_context, server_context
 from edge_runtime.unit.config import TlsSettings
 from tests.e2e.certificates import Authority
 
 
 def settings(authority: Authority, name: str, *, expired: bool = False) -> TlsSettings:
-    issued = authority.issue(name, expired=expired)
-    return TlsSettings(
-        certificate=issued.certificate, key=issued.key, authority=authority.certificate
-    )
+    return authority.issue(name, days=-1 if expired else 10)
 
 
 def shake_hands(
