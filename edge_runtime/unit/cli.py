@@ -67,7 +67,7 @@ def withdraw(
     from edge_runtime.spool.withdrawal import Reason
     from edge_runtime.spool.withdrawal import withdraw as take_back
     from edge_runtime.unit.config import load_unit
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     if not by.strip():
         raise ConfigError("a withdrawal needs a named person", "Give --by")
@@ -88,7 +88,7 @@ def verify(config: Config) -> None:
     """
     from edge_runtime.spool.audit import verify as verify_chain
     from edge_runtime.unit.config import load_unit
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     with open_spool(load_unit(config).spool.directory) as spool:
         entries, newest = verify_chain(spool)
@@ -110,7 +110,7 @@ def show(
 
     from edge_runtime.spool.audit import entries
     from edge_runtime.unit.config import load_unit
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     with open_spool(load_unit(config).spool.directory) as spool:
         newest = spool.row("SELECT MAX(seq) AS seq FROM audit")
@@ -135,7 +135,7 @@ def show_mode(config: Config) -> None:
     """
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.mode import current_mode, load_servable
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     unit = load_unit(config)
     bundle = load_servable(unit.bundle)
@@ -158,7 +158,7 @@ def leave_shadow(config: Config, by: By, reason: Why) -> None:
     """
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.mode import go_live, load_servable
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     unit = load_unit(config)
     bundle = load_servable(unit.bundle)
@@ -176,7 +176,7 @@ def enter_shadow(config: Config, by: By, reason: Why) -> None:
     """
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.mode import go_shadow, load_servable
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     unit = load_unit(config)
     bundle = load_servable(unit.bundle)
