@@ -33,7 +33,7 @@ from edge_runtime.screener import Screener
 from edge_runtime.spool.database import DATABASE, sync_folder
 from edge_runtime.unit.config import DicomDestination, StowDestination, TlsSettings, UnitConfig
 from edge_runtime.unit.mode import load_servable
-from edge_runtime.unit.status import open_spool, service_pid
+from edge_runtime.unit.running import open_spool, service_pid
 from edge_runtime.unit.volume import DURABLE, encryption_of, mount_of, nearest
 
 Level = Literal["ok", "note", "warning", "failure"]

@@ -98,7 +98,7 @@ def withdraw(
     from edge_runtime.spool.withdrawal import Reason
     from edge_runtime.spool.withdrawal import withdraw as take_back
     from edge_runtime.unit.config import load_unit
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     if not by.strip():
         raise ConfigError("a withdrawal needs a named person", "Give --by")
@@ -119,7 +119,7 @@ def verify(config: Config) -> None:
     """
     from edge_runtime.spool.audit import verify as verify_chain
     from edge_runtime.unit.config import load_unit
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     with open_spool(load_unit(config).spool.directory) as spool:
         entries, newest = verify_chain(spool)
@@ -141,7 +141,7 @@ def show(
 
     from edge_runtime.spool.audit import entries
     from edge_runtime.unit.config import load_unit
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     with open_spool(load_unit(config).spool.directory) as spool:
         newest = spool.row("SELECT MAX(seq) AS seq FROM audit")
@@ -166,7 +166,7 @@ def show_mode(config: Config) -> None:
     """
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.mode import current_mode, load_servable
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     unit = load_unit(config)
     bundle = load_servable(unit.bundle)
@@ -189,7 +189,7 @@ def leave_shadow(config: Config, by: By, reason: Why) -> None:
     """
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.mode import go_live, load_servable
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     unit = load_unit(config)
     bundle = load_servable(unit.bundle)
@@ -207,7 +207,7 @@ def enter_shadow(config: Config, by: By, reason: Why) -> None:
     """
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.mode import go_shadow, load_servable
-    from edge_runtime.unit.status import open_spool
+    from edge_runtime.unit.running import open_spool
 
     unit = load_unit(config)
     bundle = load_servable(unit.bundle)

@@ -27,7 +27,7 @@ from edge_runtime.spool import Spool
 from edge_runtime.unit import figures
 from edge_runtime.unit.config import HealthSettings, SpoolSettings
 from edge_runtime.unit.machine import battery, temperature_c
-from edge_runtime.unit.status import open_spool
+from edge_runtime.unit.running import open_spool
 
 # The supervisor's loop goes round several times a second.
 _STUCK_S = 10.0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,17 +18,15 @@ from edge_runtime.engine import DelegateUse
 from edge_runtime.errors import ConfigError, GateError
 from edge_runtime.screener import STANDING_SENTENCE
 from edge_runtime.spool import Spool, audit
-from edge_runtime.spool.database import DATABASE
 from edge_runtime.unit import figures
 from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.machine import Battery, battery, temperature_c
 from edge_runtime.unit.mode import current_mode, load_servable
+from edge_runtime.unit.running import open_spool, service_pid
 
 # Rows of the spool's table `setting` that the worker keeps: what it runs on (JSON of DelegateUse),
 # and what is slower or weaker than it should be (JSON list of sentences).
 DELEGATE_SETTING, DEGRADED_SETTING = "worker.delegate", "worker.degraded"
-# In the spool's folder: held with flock by the supervisor, its process id inside.
-LOCK = "serve.lock"
 
 _LAST = 5
 
@@ -120,23 +116,6 @@ class Status(_Part):
     audit_head: str = Field(description="hash of the newest entry of the audit log")
 
 
-def open_spool(folder: Path) -> Spool:
-    """Open a spool that is there, to look at it.
-
-    Raises
-    ------
-    ConfigError
-        There is none, or it is not for this user.
-    """
-    if not os.access(folder / DATABASE, os.R_OK | os.W_OK):
-        raise ConfigError(
-            "no spool is here yet, or this user may not open it",
-            "Start 'osteoedge serve' once, or run this as the service's user",
-            str(folder),
-        )
-    return Spool(folder)
-
-
 def read_status(unit: UnitConfig, system: Path = Path("/")) -> Status:
     """Return how a unit does.
 
@@ -178,19 +157,6 @@ def read_status(unit: UnitConfig, system: Path = Path("/")) -> Status:
             battery=battery(system),
             audit_head=audit.head(spool),
         )
-
-
-def service_pid(folder: Path) -> int | None:
-    """Return the process id of the supervisor that serves a spool; None: none does."""
-    try:
-        with (folder / LOCK).open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(lock.read().strip() or 0)
-    except OSError:
-        pass  # It never ran, or is another user's.
-    return None
 
 
 def report(status: Status) -> Iterator[Table]:

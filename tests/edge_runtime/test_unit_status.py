@@ -25,10 +25,10 @@ from edge_runtime.spool.withdrawal import Reason, withdraw
 from edge_runtime.unit.config import HealthSettings, UnitConfig
 from edge_runtime.unit.health import HealthServer, SupervisorFacts, serve_health
 from edge_runtime.unit.mode import go_live, go_shadow
+from edge_runtime.unit.running import LOCK
 from edge_runtime.unit.status import (
     DEGRADED_SETTING,
     DELEGATE_SETTING,
-    LOCK,
     Status,
     read_status,
     report,
