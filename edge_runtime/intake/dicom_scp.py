@@ -39,7 +39,7 @@ from edge_runtime.spool.delivery import commitment_answered
 from edge_runtime.unit.config import DicomIntake, UnitConfig
 from edge_runtime.unit.life import Life
 
-log = logging.getLogger("osteoedge.intake")
+log = logging.getLogger(__name__)
 
 # Raw detector data cannot be screened, but a result says so; the console's refusal says nothing.
 _CLASSES = (

@@ -27,7 +27,7 @@ from edge_runtime.spool.seen import note_seen, was_seen
 from edge_runtime.unit.config import FolderIntake, UnitConfig
 from edge_runtime.unit.life import Life
 
-log = logging.getLogger("osteoedge.intake")
+log = logging.getLogger(__name__)
 
 SLOT = "folders"
 """This process's own folder among those of files that are coming in."""

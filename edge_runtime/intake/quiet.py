@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 
-log = logging.getLogger("osteoedge.intake")
+log = logging.getLogger(__name__)
 
 
 def quieten() -> None:

@@ -32,7 +32,7 @@ from edge_runtime.intake.peers import Peers
 from edge_runtime.intake.receiving import IncomingFile
 from edge_runtime.unit.config import DicomIntake
 
-log = logging.getLogger("osteoedge.intake")
+log = logging.getLogger(__name__)
 
 # An A-ASSOCIATE-RQ may be longer than a P-DATA PDU: 128 contexts of 20 transfer syntaxes each.
 _ASSOCIATE_BYTES = 128 << 10

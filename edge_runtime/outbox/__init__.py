@@ -31,7 +31,7 @@ from edge_runtime.spool.delivery import resume
 from edge_runtime.unit.config import AnyDestination, UnitConfig
 from edge_runtime.unit.life import Life
 
-_log = logging.getLogger("osteoedge.outbox")
+_log = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
 _AFTER_AN_ERROR_S = 10.0

@@ -28,7 +28,7 @@ from edge_runtime.spool.delivery import (
     uncommitted,
 )
 
-_log = logging.getLogger("osteoedge.outbox")
+_log = logging.getLogger(__name__)
 
 _REQUEST = 1  # PS3.4 J.3.2.1.1, action type
 # One request names so many objects: 20 kB.

@@ -27,7 +27,7 @@ from edge_runtime.spool.delivery import (
 from edge_runtime.unit.config import Destination
 from edge_runtime.unit.life import Life
 
-_log = logging.getLogger("osteoedge.outbox")
+_log = logging.getLogger(__name__)
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 # What a destination refuses it will most likely refuse again, and each time costs its bytes.

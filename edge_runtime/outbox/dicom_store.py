@@ -35,7 +35,7 @@ from edge_runtime.outbox.store import (
 from edge_runtime.spool.delivery import Delivery
 from edge_runtime.unit.config import DicomDestination
 
-_log = logging.getLogger("osteoedge.outbox")
+_log = logging.getLogger(__name__)
 
 # PDUs of an object that wait for the kernel to take them.
 _PDUS_AHEAD = 4

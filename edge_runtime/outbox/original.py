@@ -23,7 +23,7 @@ from edge_runtime.outbox.store import RefusedError
 from edge_runtime.spool.audit import hashed
 from edge_runtime.spool.delivery import Delivery
 
-_log = logging.getLogger("osteoedge.outbox")
+_log = logging.getLogger(__name__)
 
 _ENCODERS = {uid.JPEGLSLossless: "pyjpegls", uid.JPEG2000Lossless: "pylibjpeg"}
 LOSSLESS = tuple(_ENCODERS)

@@ -40,7 +40,7 @@ def main() -> int:
     try:
         _run(given.role, load_unit(given.config), given.listener, given.slot, life)
     except OsteoedgeError as error:
-        log.error("stopped", exc_info=error, extra={"part": given.role})
+        log.error("stopped", exc_info=error, extra={"role": given.role})
         return {GateError: GATE, ConfigError: CONFIG}.get(type(error), 1)
     return 0
 

@@ -29,7 +29,7 @@ from edge_runtime.unit.child import CONFIG, GATE
 from edge_runtime.unit.config import DicomDestination, DicomIntake, UnitConfig
 from edge_runtime.unit.health import HealthServer, SupervisorFacts, serve_health
 from edge_runtime.unit.life import Life
-from edge_runtime.unit.status import LOCK
+from edge_runtime.unit.running import LOCK
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ _LOOP_S = 0.25
 _TIDY_EVERY_S = 60.0
 _DAY_S = 86400.0
 _BACKLOG = 64
+_LOCK_S = 1.0
 
 
 @dataclass
@@ -81,7 +82,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
     """
     bundle, said = pass_gates(unit)
     for finding in said:
-        log.info(finding.what)
+        log.info("gate passed", extra={"reason": finding.what})
     with ExitStack() as held:
         spool = held.enter_context(Spool(unit.spool.directory))
         held.enter_context(_alone(unit.spool.directory))
@@ -146,7 +147,7 @@ class Service:
             try:
                 part.process.wait(max(deadline - time.monotonic(), 0.01))
             except subprocess.TimeoutExpired:
-                log.warning("did not stop in time", extra={"part": part.name})
+                log.warning("did not stop in time", extra={"role": part.name})
                 part.process.kill()
                 part.process.wait()
             if part.line is not None:
@@ -174,7 +175,7 @@ class Service:
         code = process.poll()
         if code is None:
             if now - part.heard > _SILENCE_S[part.role]:
-                log.error("gave no sign of life, ended", extra={"part": part.name})
+                log.error("gave no sign of life, ended", extra={"role": part.name})
                 process.kill()
             return
         if part.line is not None:
@@ -187,7 +188,7 @@ class Service:
         part.refused = _refusal(code)
         log.warning(
             "ended, is started again",
-            extra={"part": part.name, "exit_code": code, "wait_s": part.wait_s},
+            extra={"role": part.name, "exit_code": code, "wait_s": part.wait_s},
         )
         part.wait_s = min(2 * part.wait_s, _LONGEST_WAIT_S)
 
@@ -285,12 +286,18 @@ def _listen(intake: DicomIntake) -> socket.socket:
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the spool for this service alone."""
     with (folder / LOCK).open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                "another service has this spool", "Stop it first", str(folder)
-            ) from None
+        deadline = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # `osteoedge status` holds it for an instant, to ask who does.
+                if time.monotonic() > deadline:
+                    raise ConfigError(
+                        "another service has this spool", "Stop it first", str(folder)
+                    ) from None
+                time.sleep(0.05)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
