@@ -45,6 +45,7 @@ class ServedUnit:
         self.watched = home / "watched"
         self.watched.mkdir(parents=True)
         self.spool_folder = spool or home / "spool"
+        self._any_coding = _any_coding(home)
         bundle, keys = servable_bundle(tiny_bundle, home / "bundle", purpose)  # type: ignore[arg-type]
         self.toml.write_text(
             f'[bundle]\npath = "{bundle}"\ntrusted_keys = "{keys}"\n'
@@ -95,7 +96,7 @@ class ServedUnit:
 
     def send(self, *films: Path) -> int:
         """Send films by C-STORE, in whatever coding they are; return the exit code."""
-        return self.tell("storescu", "-R", "-xf", _any_coding(self.home), "Any", *films)
+        return self.tell("storescu", "-xf", self._any_coding, "Any", *films)
 
     def pids(self, role: str = "") -> list[int]:
         """Return the processes of a role, or of all."""
