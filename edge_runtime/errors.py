@@ -55,10 +55,6 @@ class ResultError(OsteoedgeError):
     """A result cannot be written in the form that was asked for."""
 
 
-class RejectionNoteError(OsteoedgeError):
-    """A rejection note does not say what it rejects."""
-
-
 class ContradictionError(RadiographError):
     """What was said of a film when it was sent is not what the film says."""
 

@@ -10,7 +10,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 from edge_runtime.dicom_file import parse_dicom
 from edge_runtime.errors import ContradictionError, RadiographError
 from edge_runtime.intake.header import identify
-from edge_runtime.intake.rejection import RejectionNote, parse_rejection_note
+from edge_runtime.rejection import RejectionNote, parse_rejection_note
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import (
     FilmIdentity,

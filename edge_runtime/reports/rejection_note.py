@@ -1,27 +1,21 @@
-"""Rejection notes (IHE RAD TF-1 33, Imaging Object Change Management): what to take back, and why.
-
-A rejection note is a Key Object Selection Document (PS3.3 A.35.4) whose title says why instances
-are not to be used any more, and whose content names them.
-"""
+"""Rejection notes of our own: they take back results that were delivered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage
+from pydicom.uid import Comprehensive3DSRStorage
 
 import edge_runtime
-from edge_runtime.dicom_header import items, text
-from edge_runtime.errors import RejectionNoteError
+from edge_runtime.rejection import Reason
 from edge_runtime.reports.header import (
     MANUFACTURER,
     MODEL_NAME,
@@ -33,13 +27,10 @@ from edge_runtime.reports.uids import derived_uid
 
 SERIES_NUMBER = 9904
 
-RejectionReason = Literal["113001", "113037", "113038"]
-"""Quality, patient safety, incorrect modality worklist entry: DCM codes of CID 7011."""
-
-_TITLES: dict[RejectionReason, Code] = {
-    "113001": codes.DCM.RejectedForQualityReasons,
-    "113037": codes.DCM.RejectedForPatientSafetyReasons,
-    "113038": Code("113038", "DCM", "Incorrect Modality Worklist Entry"),
+_TITLES: dict[Reason, Code] = {
+    Reason.QUALITY: codes.DCM.RejectedForQualityReasons,
+    Reason.PATIENT_SAFETY: codes.DCM.RejectedForPatientSafetyReasons,
+    Reason.WORKLIST: Code(Reason.WORKLIST, "DCM", Reason.WORKLIST.words),
 }
 
 
@@ -53,18 +44,9 @@ class Reference:
     sop_instance_uid: str
 
 
-@dataclass(frozen=True)
-class RejectionNote:
-    """What a rejection note says."""
-
-    sop_instance_uid: str
-    reason: RejectionReason
-    rejected: tuple[Reference, ...]
-
-
 def rejection_note(
     header: Dataset,
-    reason: RejectionReason,
+    reason: Reason,
     rejected: Sequence[Reference],
     *,
     uid: str,
@@ -136,64 +118,3 @@ def _evidence(image: Dataset, reference: Reference) -> Dataset:
     instance.SOPClassUID = reference.sop_class_uid
     instance.SOPInstanceUID = reference.sop_instance_uid
     return instance
-
-
-def parse_rejection_note(dataset: Dataset) -> RejectionNote | None:
-    """Return what a rejection note says, None for any other object.
-
-    Nothing of the data set is trusted. A Key Object Selection for another reason, such as an image
-    of interest, is no rejection note.
-
-    Raises
-    ------
-    RejectionNoteError
-        It is a rejection note, but does not say whole of which instances: nothing may be withdrawn
-        by guesswork, and the note must not be passed over.
-    """
-    if text(dataset, "SOPClassUID") != KeyObjectSelectionDocumentStorage:
-        return None
-    reason = _reason(dataset)
-    if reason is None:
-        return None
-    evidence = {reference.sop_instance_uid: reference for reference in _references(dataset)}
-    named = dict.fromkeys(_named(dataset))
-    note = text(dataset, "SOPInstanceUID")
-    if note is None or not named or not named.keys() <= evidence.keys():
-        raise RejectionNoteError(
-            "a rejection note that does not say whole what it rejects",
-            "Send it again, with Current Requested Procedure Evidence, or withdraw by hand",
-        )
-    return RejectionNote(note, reason, tuple(evidence[uid] for uid in named))
-
-
-def _reason(dataset: Dataset) -> RejectionReason | None:
-    for title in items(dataset, "ConceptNameCodeSequence"):
-        if text(title, "CodingSchemeDesignator") == "DCM":
-            value = text(title, "CodeValue")
-            return next((code for code in get_args(RejectionReason) if code == value), None)
-    return None
-
-
-def _references(dataset: Dataset) -> Iterator[Reference]:
-    """Yield the instances of Current Requested Procedure Evidence Sequence that are whole."""
-    for study in items(dataset, "CurrentRequestedProcedureEvidenceSequence"):
-        for series in items(study, "ReferencedSeriesSequence"):
-            for instance in items(series, "ReferencedSOPSequence"):
-                parts = (
-                    text(study, "StudyInstanceUID"),
-                    text(series, "SeriesInstanceUID"),
-                    text(instance, "ReferencedSOPClassUID"),
-                    text(instance, "ReferencedSOPInstanceUID"),
-                )
-                match parts:
-                    case (str(of_study), str(of_series), str(kind), str(uid)):
-                        yield Reference(of_study, of_series, kind, uid)
-
-
-def _named(dataset: Dataset) -> Iterator[str]:
-    """Yield the SOP Instance UIDs that the content names."""
-    for item in items(dataset, "ContentSequence"):
-        for referenced in items(item, "ReferencedSOPSequence"):
-            uid = text(referenced, "ReferencedSOPInstanceUID")
-            if uid is not None:
-                yield uid

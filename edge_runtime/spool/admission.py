@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import FILMS, QUARANTINE, Execute, Spool, sync_folder
 from edge_runtime.spool.states import FilmState
-from edge_runtime.spool.withdrawal import Reason, supersede, withdraw_film
+from edge_runtime.spool.withdrawal import supersede, withdraw_film
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,12 @@ rejection note for it (IHE Radiology, Imaging Object Change Management).
 from __future__ import annotations
 
 import sqlite3
-from enum import StrEnum
 
 from edge_runtime.errors import SpoolError
+from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import Execute, Spool
 from edge_runtime.spool.states import FilmState
-
-
-class Reason(StrEnum):
-    """Why an object is rejected: codes of PS3.16 CID 7011, coding scheme DCM."""
-
-    QUALITY = "113001"
-    PATIENT_SAFETY = "113037"
-    WORKLIST = "113038"
-
-    @property
-    def words(self) -> str:
-        """The code's meaning."""
-        return {
-            Reason.QUALITY: "Rejected for Quality Reasons",
-            Reason.PATIENT_SAFETY: "Rejected for Patient Safety Reasons",
-            Reason.WORKLIST: "Incorrect Modality Worklist Entry",
-        }[self]
 
 
 def withdraw(spool: Spool, sop_or_study_uid: str, reason: Reason, person: str) -> int:

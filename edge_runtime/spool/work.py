@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import RESULTS, Execute, Spool
 from edge_runtime.spool.states import FilmState
-from edge_runtime.spool.withdrawal import Reason, cancel_waiting, retract, retract_results
+from edge_runtime.spool.withdrawal import cancel_waiting, retract, retract_results
 
 # A film that was begun this often, and never ended, ends the worker; it is set aside.
 MAX_STARTS = 3

@@ -95,7 +95,7 @@ def withdraw(
     patient-safety --by "M. Weber"`
     """
     from edge_runtime.errors import ConfigError
-    from edge_runtime.spool.withdrawal import Reason
+    from edge_runtime.rejection import Reason
     from edge_runtime.spool.withdrawal import withdraw as take_back
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.running import open_spool

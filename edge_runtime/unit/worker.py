@@ -348,7 +348,7 @@ class Worker:
         uids = sorted(document.sop_instance_uid for document in withdrawn)
         note = rejection_note(
             header,
-            first.reason.value,
+            first.reason,
             rejected,
             uid=derived_uid("note", *uids),
             series_uid=derived_uid("notes", first.study_instance_uid),

@@ -15,9 +15,9 @@ from pydicom.uid import ComputedRadiographyImageStorage
 from edge_runtime.dicom_file import PROJECTION_CLASSES
 from edge_runtime.errors import RadiographError, ResultError
 from edge_runtime.radiograph import read_header, read_radiograph
+from edge_runtime.rejection import parse_rejection_note
 from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.header import read_source
-from edge_runtime.reports.rejection_note import parse_rejection_note
 from edge_runtime.reports.study import ReportedFilm
 from tests.edge_runtime.screenings import (
     SPEC,
@@ -172,6 +172,6 @@ def test_real_and_malformed_headers_make_valid_reports_or_one_error(
             continue
         result = reread(result, tmp_path)
         assert str(result.PatientName) == str(header.get("PatientName", "")), path.name
-        assert parse_rejection_note(header) is None
+        assert parse_rejection_note(header, path.name) is None
         made += 1
     assert made >= 20 and refused >= 50

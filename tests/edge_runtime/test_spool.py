@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edge_runtime.errors import SpoolError
+from edge_runtime.rejection import Reason
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.admission import (
     FilmIdentity,
@@ -33,7 +34,7 @@ from edge_runtime.spool.delivery import (
     resume,
 )
 from edge_runtime.spool.retention import remove_old
-from edge_runtime.spool.withdrawal import Reason, withdraw
+from edge_runtime.spool.withdrawal import withdraw
 from edge_runtime.spool.work import (
     NewDocument,
     NewResult,

@@ -18,10 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_runtime.bundle import load_bundle
 from edge_runtime.engine import DelegateUse
 from edge_runtime.errors import ConfigError
+from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import Received, quarantine
 from edge_runtime.spool.audit import hashed, head
-from edge_runtime.spool.withdrawal import Reason, withdraw
+from edge_runtime.spool.withdrawal import withdraw
 from edge_runtime.unit.config import HealthSettings, UnitConfig
 from edge_runtime.unit.health import HealthServer, SupervisorFacts, serve_health
 from edge_runtime.unit.mode import go_live, go_shadow
