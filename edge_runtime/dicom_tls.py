@@ -1,7 +1,7 @@
 """DICOM TLS (PS3.15 B.9, BCP 195): TLS 1.2 or later, and both sides show a certificate.
 
-Whom a certificate of the site's own authority was issued to is not compared with the address:
-devices are known by AE title and address, and their certificates seldom name either.
+A service that is called must be who its certificate says: the host name or address by which it is
+called is in it. Callers are known by AE title and address beside their certificate.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
 def _context(protocol: int, settings: TlsSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = False
+    context.check_hostname = protocol == ssl.PROTOCOL_TLS_CLIENT
     context.set_ciphers(_CIPHERS)
     context.verify_mode = ssl.CERT_REQUIRED
     for file in (settings.certificate, settings.key, settings.authority):

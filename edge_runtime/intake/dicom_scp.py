@@ -167,7 +167,7 @@ class _Service:
         log.info(
             "received",
             extra={
-                **facts, "outcome": outcome, "bytes": arrival.received.size,
+                **facts, "outcome": outcome, "size": arrival.received.size,
                 "seconds": round(time.monotonic() - started, 3),
             },
         )  # fmt: skip

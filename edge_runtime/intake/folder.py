@@ -54,7 +54,7 @@ def run(unit: UnitConfig, life: Life) -> None:
         folders = [
             WatchedFolder(settings, spool, incoming, reserve) for settings in unit.intake.folders
         ]
-        log.info("watching", extra={"folders": len(folders)})
+        log.info("watching")
         while not life.stopping:
             for folder in folders:
                 folder.look(life)
@@ -149,7 +149,7 @@ class WatchedFolder:
             "received",
             extra={
                 "file": hashed(str(file)), "source": f"folder:{self._settings.path}",
-                "outcome": outcome, "bytes": size,
+                "outcome": outcome, "size": size,
             },
         )  # fmt: skip
         # What is no film may be of use to its owner: it stays.
@@ -189,8 +189,11 @@ class WatchedFolder:
                     yield Path(entry.path), status
         if there != self._there:
             self._there = there
-            words = "folder is there" if there else "folder is not there"
-            log.info(words, extra={"folder": str(self._settings.path)})
+            where = {"folder": str(self._settings.path)}
+            if there:
+                log.info("folder is there", extra=where)
+            else:
+                log.info("folder is not there", extra=where)
 
 
 def _copy(file: Path, copy: IncomingFile, size: int, mtime_ns: int) -> None:

@@ -16,7 +16,7 @@ from edge_runtime.outbox.store import (
 )
 from edge_runtime.outbox.windows import seconds_until_open
 from edge_runtime.spool import Spool
-from edge_runtime.spool.audit import hashed
+from edge_runtime.spool.audit import hashed, head
 from edge_runtime.spool.delivery import (
     Delivery,
     claim_delivery,
@@ -123,28 +123,30 @@ class Courier:
             # The same object at once, unless it was often so: others may go through.
             often = delivery.attempts > _PATIENT_TRIES
             wait_s = _doubled(delivery.attempts - _PATIENT_TRIES, LONGEST_WAIT_S) if often else 0.0
-            self._put_off(delivery, "interrupted", str(error), wait_s)
+            _log.info("interrupted", extra=_facts(delivery, reason=str(error)))
+            self._put_off(delivery, str(error), wait_s)
         except BusyError as error:
             # Where it is the object and not the destination, each try costs its bytes.
             wait_s = _doubled(delivery.attempts, REFUSED_WAIT_S)
-            self._put_off(delivery, "not taken now", str(error), wait_s)
+            _log.info("not taken now", extra=_facts(delivery, reason=str(error)))
+            self._put_off(delivery, str(error), wait_s)
         except RefusedError as error:
             not_delivered(self._spool, delivery, str(error), REFUSED_WAIT_S)
-            self._log(logging.WARNING, "not taken", delivery, reason=str(error))
+            _log.warning("not taken", extra=_facts(delivery, reason=str(error)))
         except Exception as error:
             # Whatever is wrong with one object must not hold up the others.
             not_delivered(self._spool, delivery, type(error).__name__, REFUSED_WAIT_S)
-            self._log(logging.ERROR, "cannot be sent", delivery, reason=type(error).__name__)
+            _log.error("cannot be sent", extra=_facts(delivery, reason=type(error).__name__))
             self._store.close()
         else:
             delivered(self._spool, delivery, sent_bytes)
             self._note_reachable(True, "")
             self._backoff.reset()
-            self._log(logging.INFO, "delivered", delivery, size=sent_bytes)
+            audit = head(self._spool)
+            _log.info("delivered", extra=_facts(delivery, size=sent_bytes, audit=audit))
 
-    def _put_off(self, delivery: Delivery, what: str, reason: str, wait_s: float) -> None:
+    def _put_off(self, delivery: Delivery, reason: str, wait_s: float) -> None:
         not_delivered(self._spool, delivery, reason, wait_s, uncertain=True)
-        self._log(logging.INFO, what, delivery, reason=reason)
         self._store.close()
         self._pause()
 
@@ -163,24 +165,22 @@ class Courier:
         """Log when it changes, not every try."""
         if reachable != self._reachable:
             self._reachable = reachable
-            _log.log(
-                logging.INFO if reachable else logging.WARNING,
-                "destination reached" if reachable else "destination not reached",
-                extra={"destination": self._destination.name, "reason": reason},
-            )
+            where = {"destination": self._destination.name}
+            if reachable:
+                _log.info("destination reached", extra=where)
+            else:
+                _log.warning("destination not reached", extra={**where, "reason": reason})
 
-    def _log(self, level: int, what: str, delivery: Delivery, **facts: object) -> None:
-        _log.log(
-            level,
-            what,
-            extra={
-                "destination": delivery.destination,
-                "object": hashed(delivery.sop_instance_uid),
-                "kind": delivery.kind,
-                "attempts": delivery.attempts,
-                **facts,
-            },
-        )
+
+def _facts(delivery: Delivery, **more: object) -> dict[str, object]:
+    """Return what the log says of a delivery."""
+    return {
+        "destination": delivery.destination,
+        "object": hashed(delivery.sop_instance_uid),
+        "kind": delivery.kind,
+        "attempts": delivery.attempts,
+        **more,
+    }
 
 
 def _doubled(times: int, limit: float) -> float:

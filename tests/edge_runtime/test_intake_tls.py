@@ -89,8 +89,8 @@ def test_files_that_cannot_be_used_are_named(authority: Authority, tmp_path: Pat
         server_context(good.model_copy(update={"authority": tmp_path / "missing.pem"}))
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate")
-    with pytest.raises(ConfigError, match=r"broken\.pem: cannot be used for TLS"):
+    with pytest.raises(ConfigError, match=r"broken\.pem: certificate and key do not make a pair"):
         client_context(good.model_copy(update={"certificate": broken}))
     other = authority.issue("other").key
-    with pytest.raises(ConfigError, match="belong together"):
+    with pytest.raises(ConfigError, match="do not make a pair"):
         server_context(good.model_copy(update={"key": other}))
