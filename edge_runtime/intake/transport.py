@@ -41,6 +41,7 @@ _COMMAND_BYTES = 16 << 10
 _OTHER_BYTES = 4 << 20
 # Of requests: no more than one at a time is agreed on (PS3.7 D.3.3.3).
 _WAITING = 2
+_THREADS = 256
 # For each association that is allowed, connections that have not become one, or are ending.
 _CONNECTIONS = 4
 # For each association that it has, a process leaves a new one to the others for so long.
@@ -181,7 +182,8 @@ class Messages(DIMSEServiceProvider):
             message = self.message
             if message and message.encoded_command_set.tell() > _COMMAND_BYTES:
                 raise ValueError("a command that is too long")
-            if self.msg_queue.qsize() > _WAITING:
+            # Answers on storage commitment wait in threads of their own.
+            if self.msg_queue.qsize() > _WAITING or threading.active_count() > _THREADS:
                 raise ValueError("more requests at a time than were agreed on")
         except Exception as error:
             # pynetdicom raises whatever it trips over in a command; it would end the thread.
@@ -198,8 +200,9 @@ class Messages(DIMSEServiceProvider):
 
     def _next_message(self) -> DIMSEMessage:
         message = DIMSEMessage()
-        # An association brings hundreds of films; those before the last are dealt with.
-        del self._open[:-_WAITING]
+        # One is served and some wait: those before them are dealt with, or were no valid request.
+        while len(self._open) > _WAITING + 1:
+            self._open.pop(0).discard()
 
         def begin() -> IncomingFile | None:
             return self._begin(message) if isinstance(message, C_STORE_RQ) else None
