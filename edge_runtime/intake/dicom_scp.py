@@ -26,10 +26,11 @@ from edge_runtime.errors import (
     SpoolError,
     SpoolFullError,
 )
+from edge_runtime.intake.messages import DataSet
 from edge_runtime.intake.quiet import quieten
 from edge_runtime.intake.receiving import IncomingFile
+from edge_runtime.intake.server import IntakeServer
 from edge_runtime.intake.tls import server_context
-from edge_runtime.intake.transport import DataSet, IntakeServer
 from edge_runtime.intake.understanding import Arrival, enter, understand
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import sweep
