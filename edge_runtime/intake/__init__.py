@@ -4,7 +4,9 @@ Both do the same with a file: write it to the spool's own file system, sync it, 
 let :mod:`edge_runtime.spool.admission` take it in. Nobody is told of success before::
 
     dicom_scp    the C-STORE, C-ECHO and storage commitment service
-    transport    what pynetdicom leaves to us: bounded PDUs, TLS handshakes, films to the disk
+    server       associations: who may have one, and how many
+    transport    PDUs of bounded length in bounded time
+    messages     films to the disk as they come
     peers        who may send
     tls          contexts for DICOM TLS, for the outbox as well
     folder       watched folders

@@ -27,9 +27,10 @@ from edge_runtime.errors import (
     SpoolError,
     SpoolFullError,
 )
+from edge_runtime.intake.messages import DataSet
 from edge_runtime.intake.quiet import quieten
 from edge_runtime.intake.receiving import IncomingFile
-from edge_runtime.intake.transport import DataSet, IntakeServer
+from edge_runtime.intake.server import IntakeServer
 from edge_runtime.intake.understanding import Arrival, enter, understand
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import sweep
@@ -101,6 +102,7 @@ def run(unit: UnitConfig, listener: socket.socket, slot: int, life: Life) -> Non
             server.clear_ended()
         server.end_all(_LAST_WORDS_S)
         server.server_close()
+        service.close()
 
 
 def _application_entity(settings: DicomIntake) -> AE:
@@ -140,6 +142,10 @@ class _Service:
         """Reserve a file for a film."""
         return IncomingFile(self._incoming, self._limit, self._reserve)
 
+    def close(self) -> None:
+        """Close the spool."""
+        self._spooler.submit(self._spool.close).result()
+
     def store(self, event: evt.Event) -> Dataset:
         """Answer a C-STORE request: with success once the film and its place are durable."""
         started = time.monotonic()
@@ -162,6 +168,10 @@ class _Service:
             full = isinstance(error, SpoolFullError)
             log.error("not received", extra={**facts, "reason": error.what})
             return _answer(_OUT_OF_RESOURCES if full else _PROCESSING_FAILURE, error.what)
+        except Exception as error:
+            # A disk that gives nothing back, or a fault of ours: the next film may fare better.
+            log.error("not received", extra={**facts, "reason": type(error).__name__})
+            return _answer(_PROCESSING_FAILURE, "internal error")
         finally:
             data_set.discard()
         log.info(

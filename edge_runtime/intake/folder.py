@@ -131,6 +131,10 @@ class WatchedFolder:
                 extra={"file": hashed(str(file)), "reason": os.strerror(error.errno or 0)},
             )
             return size, mtime_ns, now
+        except Exception as error:
+            # A fault of ours. The other files do not wait for it.
+            log.error("failed", extra={"file": hashed(str(file)), "reason": type(error).__name__})
+            return size, mtime_ns, None
         self._refused = False
         return size, mtime_ns, None
 

@@ -33,6 +33,7 @@ CREATE TABLE film (
 CREATE INDEX film_waiting ON film (starts, urgency, id) WHERE state IN ('received', 'failed');
 CREATE INDEX film_active ON film (state) WHERE state IN ('received', 'screening', 'failed', 'reported', 'unable');
 CREATE INDEX film_of_study ON film (study_instance_uid);
+CREATE INDEX film_file ON film (path);
 CREATE INDEX film_stored ON film (received_at) WHERE removed_at IS NULL;
 
 CREATE TRIGGER film_enters BEFORE INSERT ON film

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import signal
@@ -19,6 +20,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from edge_runtime.dicom_codecs import PLUGIN_OF
+from edge_runtime.dicom_file import parse_header
 from tests.e2e.certificates import Authority
 from tests.e2e.receivers import Unit, running, until
 from tests.e2e.senders import (
@@ -416,6 +418,45 @@ def test_500_damaged_films_each_have_a_place(tmp_path: Path) -> None:
     kept = {hashlib.sha256(data_set_of(unit.spool / path)).hexdigest() for path in paths}
     assert kept == sent
     assert {SUCCESS, NOT_UNDERSTOOD} < set(statuses)
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+def test_catalogued_files_by_network(local_data: Path, tmp_path: Path) -> None:
+    """Each object of a class that is negotiated has its place; the others never get that far."""
+    sent, not_negotiated = set(), 0
+    with running(tmp_path) as unit:
+        for path in catalogued(local_data):
+            try:
+                header = pydicom.dcmread(path, stop_before_pixels=True)
+                body = path.read_bytes()[parse_header(path, [], path.name)[1] :]
+                names = header.file_meta.MediaStorageSOPClassUID, header.file_meta.TransferSyntaxUID
+                instance = header.file_meta.MediaStorageSOPInstanceUID
+            except Exception:
+                # No file meta information that a sender could announce it by.
+                continue
+            with association(unit.port, names[0], syntaxes=(names[1],)) as made:
+                if not made.is_established:
+                    not_negotiated += 1
+                    continue
+                made._reactor_checkpoint.clear()
+                status = store(made, body, instance, *names)
+                made._reactor_checkpoint.set()
+                assert status in (SUCCESS, MISMATCH, NOT_UNDERSTOOD), path.name
+                sent.add(hashlib.sha256(body).hexdigest())
+        held = unit.rows("SELECT path FROM film UNION SELECT path FROM quarantine")
+        in_good_health(unit)
+    print(len(sent), "sent,", not_negotiated, "not negotiated")
+    assert {
+        hashlib.sha256(data_set_of(unit.spool / row["path"])).hexdigest() for row in held
+    } == sent
+    assert len(sent) > 20
+
+
+def catalogued(local_data: Path) -> list[Path]:
+    folder = local_data / "dicom"
+    with (folder / "catalog.csv").open(newline="") as stream:
+        return [folder / row["file"] for row in csv.DictReader(stream)]
 
 
 # Trouble of our own.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.e2e.receivers import Unit, until
 from tests.e2e.senders import send_file
-from tests.e2e.test_intake import data_set_of, noise, small_disk
+from tests.e2e.test_intake import catalogued, data_set_of, noise, small_disk
 from tests.edge_runtime.codings import LOSSLESS, LOSSY, as_file
 from tests.edge_runtime.films import save
 from tests.edge_runtime.fuzzing import mutate
@@ -153,6 +155,24 @@ def test_a_full_disk_leaves_the_film_where_it_is(small_disk: Path, tmp_path: Pat
         until(lambda: not film.exists(), "taken")
         assert outcomes(unit) == ["new"]
         assert len(unit.logged("not received")) == 1
+
+
+@pytest.mark.data
+def test_catalogued_files_by_folder(local_data: Path, tmp_path: Path) -> None:
+    files = catalogued(local_data)
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    for number, file in enumerate(files):
+        (stick / f"{number:03}").symlink_to(file)
+        shutil.copyfile(file, stick / f"{number:03}.dcm")
+    with watching(tmp_path, stick) as unit:
+        until(lambda: len(outcomes(unit)) == len(files), "all of them", 120)
+        paths = unit.rows("SELECT path FROM film UNION SELECT path FROM quarantine")
+        assert not unit.leftovers()
+    kept = {(unit.spool / row["path"]).read_bytes() for row in paths}
+    missing = [file.name for file in files if file.read_bytes() not in kept]
+    print(Counter(outcomes(unit)))
+    assert not missing
 
 
 def test_500_damaged_files_each_have_a_place(tmp_path: Path) -> None:
