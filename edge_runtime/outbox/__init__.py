@@ -91,20 +91,20 @@ class _Thread(threading.Thread):
         self._store: Store | None = None
 
     def run(self) -> None:
-        """Deliver; begin anew after a full disk, or what else befalls the spool."""
+        """Deliver; begin anew after a full disk, or whatever else befalls one destination."""
+        name = self._destination.name
         while not self._life.stopping:
             try:
                 with Spool(self._folder, self._clock.now) as spool:
+                    resume(spool, name)
                     self._store = _store(self._destination, self._folder / OUTGOING, spool)
                     Courier(
                         self._destination, self._store, spool, self._life, self._clock, Link(),
                         self._may_send,
                     ).run()  # fmt: skip
-            except OsteoedgeError as error:
-                _log.error(
-                    "the outbox stands still",
-                    extra={"destination": self._destination.name, "reason": error.what},
-                )
+            except Exception as error:
+                reason = error.what if isinstance(error, OsteoedgeError) else type(error).__name__
+                _log.error("the outbox begins anew", extra={"destination": name, "reason": reason})
                 self._clock.sleep(_AFTER_AN_ERROR_S, self._life)
 
     def abort(self) -> None:

@@ -76,7 +76,9 @@ class Commitment:
                 extra={"destination": self._destination},
             )
             return
-        while sent := uncommitted(self._spool, self._destination, _AT_ONCE):
+        while association.is_established and (
+            sent := uncommitted(self._spool, self._destination, _AT_ONCE)
+        ):
             transaction = generate_uid(None)
             request = Dataset()
             request.TransactionUID = transaction

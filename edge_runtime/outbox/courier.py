@@ -132,6 +132,8 @@ class Courier:
             self._put_off(delivery, str(error), wait_s)
         except RefusedError as error:
             not_delivered(self._spool, delivery, str(error), REFUSED_WAIT_S)
+            self._note_reachable(True, "")
+            self._backoff.reset()
             _log.warning("not taken", extra=_facts(delivery, reason=str(error)))
         except Exception as error:
             # Whatever is wrong with one object must not hold up the others.

@@ -147,10 +147,13 @@ class DicomStore:
             )  # fmt: skip
         except (ConfigError, OSError) as error:
             raise UnreachableError(str(error)) from None
-        if not association.is_established:
+        if association.is_rejected:
+            primitive = association.acceptor.primitive
             raise UnreachableError(
-                "the association was rejected" if association.is_rejected else "no association"
+                f"the association was rejected ({primitive.reason_str if primitive else ''})"
             )
+        if not association.is_established:
+            raise UnreachableError("no association: nobody there, or TLS failed")
         self._association = association
         _tune(association)
         self._proposed = frozenset(pairs)

@@ -28,9 +28,10 @@ _log = logging.getLogger(__name__)
 _ENCODERS = {uid.JPEGLSLossless: "pyjpegls", uid.JPEG2000Lossless: "pylibjpeg"}
 LOSSLESS = tuple(_ENCODERS)
 """Transfer syntaxes that a film is compressed to, the best first."""
-_UNCOMPRESSED = frozenset(
-    {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
-)
+_UNCOMPRESSED = frozenset({uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian})
+
+# It is held in memory four times over.
+_LARGEST_BYTES = 64 << 20
 
 
 class NotCompressibleError(Exception):
@@ -113,6 +114,8 @@ def compress(film: Path, syntax: str, target: Path) -> None:
         The codec or the file's writer does not take it, or it would not be smaller, or not the
         same: high bits that no pixel uses hold something, an element is not written back as read.
     """
+    if film.stat().st_size > _LARGEST_BYTES:
+        raise NotCompressibleError("it is too large")
     try:
         _compress(film, uid.UID(syntax), target)
         same = _same(dcmread(film), dcmread(target))

@@ -59,8 +59,8 @@ class SentObject:
     sop_instance_uid: str
 
 
-def resume(spool: Spool) -> None:
-    """Put the outbox in order where it starts: nothing is being sent now.
+def resume(spool: Spool, destination: str | None = None) -> None:
+    """Put the outbox, or one destination's, in order where it starts: nothing is being sent now.
 
     What was being sent may have arrived, as in :func:`not_delivered`. It may also be what ended
     the outbox: each time it waits twice as long, from two seconds to an hour.
@@ -69,8 +69,8 @@ def resume(spool: Spool) -> None:
         execute(
             f"UPDATE delivery SET uncertain = 1, state = CASE WHEN {_OBSOLETE} THEN 'sent' "
             "ELSE 'waiting' END, next_try = ? + MIN(?, 1 << MIN(attempts, 20)) "
-            "WHERE state = 'sending'",
-            spool.now(), _CRASH_WAIT_S,
+            "WHERE state = 'sending' AND destination = COALESCE(?, destination)",
+            spool.now(), _CRASH_WAIT_S, destination,
         )  # fmt: skip
 
 

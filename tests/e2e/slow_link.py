@@ -19,7 +19,7 @@ from datetime import tzinfo
 from edge_runtime.outbox.store import STALL_S
 from edge_runtime.unit.life import Life
 
-BLOCK = 16 << 10
+BLOCK = 64 << 10
 
 
 class SimulatedClock:
