@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +21,8 @@ from edge_runtime.bundle import ModelBundle
 from edge_runtime.delegates import Delegate, LoadedModel, Outputs, Probe, ranked
 from edge_runtime.delegates.isolation import IsolatedModel, Limits
 from edge_runtime.errors import DelegateError
+from edge_runtime.policy import Fallback
 from edge_runtime.proof import Proof
-
-Fallback = Literal["allow", "forbid"]
 
 # A delegate that fails more often than this is not worth waiting for.
 RESTARTS, PER_SECONDS = 3, 3600.0

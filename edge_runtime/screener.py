@@ -19,7 +19,6 @@ from edge_runtime.bundle import (
     LABELS,
     LIMB_GATE,
     Fusion,
-    IntendedUse,
     ModelBundle,
     OperatingPoint,
     Purpose,
@@ -28,10 +27,11 @@ from edge_runtime.bundle import (
 from edge_runtime.context import PatientContext, context_words
 from edge_runtime.delegates import Outputs
 from edge_runtime.delegates.isolation import Limits
-from edge_runtime.engine import DelegateUse, Engine, Fallback
+from edge_runtime.engine import DelegateUse, Engine
 from edge_runtime.errors import RadiographError
 from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.limb_gate import LimbGate
+from edge_runtime.policy import Fallback, IntendedUse
 from edge_runtime.preprocess import to_network_pixels
 from edge_runtime.quality import QualityFinding, check_quality
 from edge_runtime.radiograph import Radiograph, identifiers

@@ -18,7 +18,6 @@ Action = Literal["urgent_review", "routine_review"]
 ScoreName = Literal["tumour", "malignant"]
 Level = Literal["image", "study"]
 Variant = Literal["qat-int8", "ptq-int8"]
-IntendedUse = Literal["triage", "localise"]
 Head = Literal["cam", "mask", "subtype", "region", "embedding"]
 
 

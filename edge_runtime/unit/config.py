@@ -10,9 +10,8 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from edge_runtime.bundle import IntendedUse
 from edge_runtime.config import read_settings
-from edge_runtime.engine import Fallback
+from edge_runtime.policy import Fallback, IntendedUse
 
 # SR, SC and SEG are results; the original is the film itself.
 ResultKind = Literal["sr", "sc", "seg"]
