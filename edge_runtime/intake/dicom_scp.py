@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import time
@@ -95,6 +96,9 @@ def run(unit: UnitConfig, listener: socket.socket, slot: int, life: Life) -> Non
             ],
             service.allocate,
         )  # fmt: skip
+        # An association is a cycle of objects: without what was imported to go through, the
+        # collector comes by often enough for few of them to pile up.
+        gc.freeze()
         log.info("receiving", extra={"slot": slot, "port": listener.getsockname()[1]})
         while not life.stopping:
             life.beat()
