@@ -116,7 +116,7 @@ CREATE TABLE delivery (
     commitment_at REAL,               -- when it was asked for
     UNIQUE (document_id, destination)
 );
-CREATE INDEX delivery_waiting ON delivery (destination, rank, attempts > 3, urgency, size, id) WHERE state = 'waiting';
+CREATE INDEX delivery_waiting ON delivery (destination, rank, urgency, size, id) WHERE state = 'waiting';
 CREATE INDEX delivery_open ON delivery (document_id) WHERE state IN ('waiting', 'sending');
 CREATE INDEX delivery_sent ON delivery (sent_at, destination, size) WHERE sent_at IS NOT NULL;
 CREATE INDEX delivery_uncommitted ON delivery (destination) WHERE state = 'sent';
