@@ -34,10 +34,12 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 REFUSED_WAIT_S = 3600.0
 _LOOK_AGAIN_S = 1.0
 _CLOSED_STEP_S = 60.0
+# A queue that does not end must not keep what is to be asked from being asked.
+_ASK_AGAIN_S = 300.0
 # How many of the next objects an association is negotiated for.
 _AHEAD = 20
 # So many tries follow one another at once: a link that was cut is no fault of the object.
-_PATIENT_TRIES = 3
+_PATIENT_TRIES = 5
 
 
 class Backoff:
@@ -90,7 +92,7 @@ class Courier:
     def run(self) -> None:
         """Send until the process is asked to stop."""
         windows, name = self._destination.windows, self._destination.name
-        asked = float("-inf")
+        asked, sent_since = self._clock.now(), True
         while not self._life.stopping:
             closed_s = seconds_until_open(windows, self._clock.now(), self._clock.zone)
             if closed_s > 0 or not self._may_send(self._spool):
@@ -100,15 +102,16 @@ class Courier:
                 self._clock.sleep(min(closed_s or _LOOK_AGAIN_S, _CLOSED_STEP_S), self._life)
                 continue
             coming = waiting(self._spool, name, _AHEAD)
-            delivery = claim_delivery(self._spool, name) if coming else None
-            if delivery is not None:
-                self._take(delivery, coming)
-                asked = float("-inf")
-                continue
-            if not 0 <= self._clock.now() - asked < _CLOSED_STEP_S:
+            passed = self._clock.now() - asked
+            if not 0 <= passed < _ASK_AGAIN_S or (sent_since and not coming):
                 self._store.idle()
-                asked = self._clock.now()
-            self._clock.sleep(_LOOK_AGAIN_S, self._life)
+                asked, sent_since = self._clock.now(), False
+            delivery = claim_delivery(self._spool, name) if coming else None
+            if delivery is None:
+                self._clock.sleep(_LOOK_AGAIN_S, self._life)
+            else:
+                self._take(delivery, coming)
+                sent_since = True
         self._store.close()
 
     def _take(self, delivery: Delivery, coming: list[Delivery]) -> None:
@@ -118,16 +121,13 @@ class Courier:
         except UnreachableError as error:
             not_delivered(self._spool, delivery, str(error), 0.0, tried=False)
             self._note_reachable(False, str(error))
-            self._pause()
+            self._pause(self._backoff.wait_s())
         except InterruptedSendError as error:
-            # The same object at once, unless it was often so: others may go through.
-            often = delivery.attempts > _PATIENT_TRIES
-            wait_s = _doubled(delivery.attempts - _PATIENT_TRIES, LONGEST_WAIT_S) if often else 0.0
             _log.info("interrupted", extra=_facts(delivery, reason=str(error)))
-            self._put_off(delivery, str(error), wait_s)
+            self._put_off(delivery, str(error), _patience_s(delivery))
         except BusyError as error:
             # Where it is the object and not the destination, each try costs its bytes.
-            wait_s = _doubled(delivery.attempts, REFUSED_WAIT_S)
+            wait_s = min(2.0 ** min(delivery.attempts, 20), REFUSED_WAIT_S)
             _log.info("not taken now", extra=_facts(delivery, reason=str(error)))
             self._put_off(delivery, str(error), wait_s)
         except RefusedError as error:
@@ -148,13 +148,15 @@ class Courier:
             _log.info("delivered", extra=_facts(delivery, size=sent_bytes, audit=audit))
 
     def _put_off(self, delivery: Delivery, reason: str, wait_s: float) -> None:
+        pause_s = self._backoff.wait_s()
+        # Not before the destination is tried again: what waits behind it is to go first.
+        wait_s += pause_s if wait_s > 0 else 0.0
         not_delivered(self._spool, delivery, reason, wait_s, uncertain=True)
         self._store.close()
-        self._pause()
+        self._pause(pause_s)
 
-    def _pause(self) -> None:
+    def _pause(self, left: float) -> None:
         """Wait before the destination is tried again, but not once the link came up."""
-        left = self._backoff.wait_s()
         while left > 0 and not self._life.stopping:
             if self._link.came_up():
                 self._backoff.reset()
@@ -185,6 +187,15 @@ def _facts(delivery: Delivery, **more: object) -> dict[str, object]:
     }
 
 
-def _doubled(times: int, limit: float) -> float:
-    """Return a waiting time, in seconds: 1, doubled so often, within a limit."""
-    return min(2.0 ** min(times, 20), limit)
+def _patience_s(delivery: Delivery) -> float:
+    """Return how long an object waits that was cut off, in seconds.
+
+    It is tried again at once, unless it was often so. It may end who receives it; or be too large
+    for what the link gives at a time, which only a film is: others go meanwhile.
+    """
+    in_vain = min(delivery.attempts - _PATIENT_TRIES, 20)
+    if in_vain <= 0:
+        return 0.0
+    if delivery.kind == "original":
+        return min(LONGEST_WAIT_S * 2.0**in_vain, REFUSED_WAIT_S)
+    return min(2.0**in_vain, LONGEST_WAIT_S)

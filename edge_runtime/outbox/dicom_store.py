@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.presentation import PresentationContext, build_context
@@ -131,8 +131,10 @@ class DicomStore:
         # Whoever accepts associations accepts this one: else one whose other contexts are all
         # refused would look like no association at all.
         contexts.append(build_context(Verification))
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_REQUESTED, self._requested)]
         if self._commitment is not None:
             contexts.append(self._commitment.context())
+            handlers += self._commitment.handlers()
         entity = AE(ae_title=self._destination.calling_ae_title)
         entity.connection_timeout = CONNECT_S
         entity.acse_timeout = STALL_S
@@ -143,7 +145,7 @@ class DicomStore:
             tls = (client_context(where.tls), where.host) if where.tls is not None else None
             association = entity.associate(
                 _address(where.host), where.port, contexts, where.ae_title, tls_args=tls,
-                evt_handlers=self._commitment.handlers() if self._commitment is not None else [],
+                evt_handlers=handlers,
             )  # fmt: skip
         except (ConfigError, OSError) as error:
             raise UnreachableError(str(error)) from None
@@ -154,9 +156,12 @@ class DicomStore:
             )
         if not association.is_established:
             raise UnreachableError("no association: nobody there, or TLS failed")
-        self._association = association
         _tune(association)
         self._proposed = frozenset(pairs)
+
+    def _requested(self, event: evt.Event) -> None:
+        # Before it is connected: that takes its time, and may have to be aborted.
+        self._association = event.assoc
 
     def _store(self, file: Path) -> None:
         assert self._association is not None
@@ -198,7 +203,7 @@ class _Pipeline(queue.Queue[Any]):
         stalled = time.monotonic() + STALL_S
         while self._association.dul.is_alive():
             with suppress(queue.Full):
-                super().put(item, timeout=0.25)
+                super().put(item, timeout=0.1)
                 return
             if time.monotonic() > stalled:
                 _cut(self._association)

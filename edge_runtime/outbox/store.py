@@ -53,7 +53,7 @@ class Store(Protocol):
         """
 
     def idle(self) -> None:
-        """Nothing is to be sent for now: ask what is to be asked, and end the connection."""
+        """Ask what is to be asked, and disconnect: where the queue ends, and now and then."""
 
     def close(self) -> None:
         """End the connection in good order."""

@@ -12,9 +12,6 @@ from edge_runtime.spool.database import Execute, Spool
 from edge_runtime.spool.states import FilmState
 from edge_runtime.spool.work import CLOCK_JUMP_S
 
-# The order of the index delivery_waiting. An object that was tried in vain lets the others of its
-# rank go first: it may be too large for what the link gives at a time, or end who receives it.
-_ORDER = "ORDER BY x.rank, x.attempts > 3, x.urgency, x.size, x.id"
 _DONE = "('sent', 'committed', 'cancelled')"
 # The longest wait of an object in whose sending the outbox ended.
 _CRASH_WAIT_S = 3600.0
@@ -82,7 +79,8 @@ def waiting(spool: Spool, destination: str, limit: int) -> list[Delivery]:
         for row in spool.rows(
             "SELECT x.*, d.kind, d.sop_class_uid, d.sop_instance_uid, d.path FROM delivery x "
             "JOIN document d ON d.id = x.document_id WHERE x.state = 'waiting' "
-            f"AND x.destination = ? AND (x.next_try <= ? OR x.next_try > ?) {_ORDER} LIMIT ?",
+            "AND x.destination = ? AND (x.next_try <= ? OR x.next_try > ?) "
+            "ORDER BY x.rank, x.urgency, x.size, x.id LIMIT ?",
             destination, now, now + CLOCK_JUMP_S, limit,
         )
     ]  # fmt: skip

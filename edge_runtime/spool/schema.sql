@@ -49,7 +49,7 @@ CREATE TABLE result (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     film_id INTEGER NOT NULL REFERENCES film,
     revision INTEGER NOT NULL,        -- among all results of films of this instance
-    work TEXT NOT NULL,               -- hash of bundle, site file and software
+    work TEXT NOT NULL,               -- hash of bundle, software and intended use
     current INTEGER NOT NULL DEFAULT 1,
     decision TEXT NOT NULL,
     tumour REAL,                      -- scores for the study's rule; null where there are none
@@ -121,7 +121,7 @@ CREATE TABLE delivery (
     commitment_at REAL,               -- when it was asked for
     UNIQUE (document_id, destination)
 );
-CREATE INDEX delivery_waiting ON delivery (destination, rank, attempts > 3, urgency, size, id) WHERE state = 'waiting';
+CREATE INDEX delivery_waiting ON delivery (destination, rank, urgency, size, id) WHERE state = 'waiting';
 CREATE INDEX delivery_counted ON delivery (destination, state, sent_at, size);
 CREATE INDEX delivery_open ON delivery (document_id) WHERE state IN ('waiting', 'sending');
 CREATE INDEX delivery_sent ON delivery (sent_at, destination, size) WHERE sent_at IS NOT NULL;

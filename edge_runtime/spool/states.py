@@ -28,7 +28,7 @@ FOLLOWERS: dict[FilmState, frozenset[FilmState]] = {
     # Back to received: the worker was ended in the middle of it.
     _S.SCREENING: frozenset({_S.RECEIVED, _S.FAILED, *_ENDED, *_TAKEN_BACK}),
     _S.FAILED: frozenset({_S.SCREENING, *_TAKEN_BACK}),
-    # Back to received: another bundle or site file is to screen it.
+    # Back to received: another bundle or software is to screen it.
     _S.REPORTED: frozenset({_S.DELIVERED, _S.RECEIVED, *_TAKEN_BACK}),
     _S.UNABLE: frozenset({_S.DELIVERED, _S.RECEIVED, *_TAKEN_BACK}),
     _S.QUARANTINED: frozenset({_S.DELIVERED, _S.RECEIVED, *_TAKEN_BACK}),

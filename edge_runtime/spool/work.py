@@ -62,7 +62,7 @@ class NewResult:
     Attributes
     ----------
     work
-        Hash of what made it: bundle, site file, software.
+        Hash of what made it: bundle, software, intended use.
     tumour, malignant
         Scores for the study's rule, 0..1; None where there are none.
     document

@@ -346,13 +346,6 @@ def _check_keys(unit: UnitConfig) -> Iterator[Finding]:
             what=f"every user may change {path}, and so which bundles are trusted",
             remedy="chmod go-w it",
         )
-    if unit.bundle.site is not None and not os.access(unit.bundle.site, os.R_OK):
-        yield Finding(
-            level="failure",
-            about="site",
-            what=f"{unit.bundle.site} cannot be read",
-            remedy="Correct [bundle] site",
-        )
 
 
 def _may_write(path: Path) -> bool:

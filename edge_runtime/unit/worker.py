@@ -116,11 +116,10 @@ class Worker:
         self._unit = unit
         self._spool = spool
         self._screener = screener
-        self._site_sha256 = _sha256_of(unit.bundle.site)
         self._held: SpooledFilm | None = None
         self._told: dict[str, str] = {}
         made_with = (
-            screener.bundle.sha256, self._site_sha256, SOFTWARE,
+            screener.bundle.sha256, SOFTWARE,
             unit.screening.intended_use,
         )  # fmt: skip
         self._work = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()
@@ -380,9 +379,7 @@ class Worker:
         return tuple(d.name for d in self._unit.destinations if kind in d.sends)
 
     def _identity(self, content_sha256: str, revision: int) -> WorkIdentity:
-        return WorkIdentity(
-            content_sha256, self._screener.bundle.sha256, self._site_sha256, SOFTWARE, revision
-        )
+        return WorkIdentity(content_sha256, self._screener.bundle.sha256, SOFTWARE, revision)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._spool.now(), UTC).astimezone()
@@ -406,10 +403,6 @@ def _header(path: Path) -> Dataset | None:
         return read_header(path)
     except RadiographError:
         return None
-
-
-def _sha256_of(path: Path | None) -> str | None:
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _boot_id() -> str:

@@ -65,6 +65,7 @@ class ScriptedStore:
     answer: Callable[[Delivery], Exception | None] = lambda delivery: None
     tried: list[tuple[float, str]] = field(default_factory=list)
     stored: list[str] = field(default_factory=list)
+    idled: list[float] = field(default_factory=list)
 
     def send(self, delivery: Delivery, coming: Sequence[Delivery]) -> int:
         self.tried.append((self.clock.now() - NOON, delivery.sop_instance_uid))
@@ -74,7 +75,8 @@ class ScriptedStore:
         self.stored.append(delivery.sop_instance_uid)
         return delivery.size
 
-    def idle(self) -> None: ...
+    def idle(self) -> None:
+        self.idled.append(self.clock.now() - NOON)
 
     def close(self) -> None: ...
 
@@ -215,6 +217,26 @@ def test_an_object_that_ends_every_association_lets_the_others_go(scene: Scene) 
     assert len(at) < 25
 
 
+def test_a_film_too_large_for_the_link_lets_the_others_go(scene: Scene) -> None:
+    def originals(name: str, kilobytes: int, decision: str) -> str:
+        given = capture(object_uid(name), kilobytes)
+        return queue_objects(scene.spool, name, ["pacs"], [("original", given)], decision)[0]
+
+    large = originals("large", 9, "urgent_review")
+    others = [originals(f"film {number}", 1, "not_flagged") for number in range(20)]
+
+    def takes_time(delivery: Delivery) -> Exception | None:
+        scene.clock.moment += 180
+        return InterruptedSendError("cut") if delivery.sop_instance_uid == large else None
+
+    scene.store.answer = takes_time
+    scene.run(2 * 3600)
+    assert scene.store.stored == others
+    at = [moment for moment, uid in scene.store.tried if uid == large]
+    assert len(at) <= 12, "of 40 that the link had time for"
+    assert max(b - a for a, b in pairwise(at)) <= 3600 + 2 * 180, "nor is it forgotten"
+
+
 def test_an_object_that_a_destination_trips_over_is_tried_ever_less(scene: Scene) -> None:
     poison = scene.queue("first", "urgent_review")
     other = scene.queue("other")
@@ -244,6 +266,19 @@ def test_what_ended_the_outbox_waits_longer_each_time(scene: Scene) -> None:
         waits.append(scene.clock.moment - began)
     assert waits[:4] == [2, 4, 8, 16]
     assert max(waits) == 3600
+
+
+def test_commitment_is_asked_for_when_the_queue_ends_and_while_it_does_not(scene: Scene) -> None:
+    for number in range(20):
+        scene.queue(f"film {number}")
+
+    def takes_time(delivery: Delivery) -> None:
+        scene.clock.moment += 60
+
+    scene.store.answer = takes_time
+    scene.run(1250)
+    assert len(scene.store.stored) == 20
+    assert scene.store.idled == [300, 600, 900, 1200]
 
 
 def test_nothing_leaves_in_shadow_mode(scene: Scene) -> None:
