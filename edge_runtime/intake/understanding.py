@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from edge_runtime.dicom_file import parse_dicom
-from edge_runtime.errors import ContradictionError, RadiographError
+from edge_runtime.errors import ContradictionError, RadiographError, UnsupportedRadiographError
 from edge_runtime.intake.header import identify
 from edge_runtime.rejection import RejectionNote, parse_rejection_note
 from edge_runtime.spool import Spool
@@ -58,11 +58,13 @@ def understand(file: Path, source: str, claimed: tuple[str, str] | None = None) 
                 "Send the film again",
                 file.name,
             )
-        elif (
-            content.sop_class_uid == KeyObjectSelectionDocumentStorage
-            and received.size <= _MAX_NOTE
-        ):
-            content = _rejection(file) or content
+        elif content.sop_class_uid == KeyObjectSelectionDocumentStorage:
+            # Of another title it is no film either: it must not make its study `unable`.
+            content = _rejection(file, received.size) or UnsupportedRadiographError(
+                "a key object note that rejects nothing",
+                "Send films and rejection notes only",
+                file.name,
+            )
     return Arrival(received, content)
 
 
@@ -85,7 +87,9 @@ def enter(spool: Spool, arrival: Arrival) -> str:
             return "quarantined"
 
 
-def _rejection(file: Path) -> RejectionNote | RadiographError | None:
+def _rejection(file: Path, size: int) -> RejectionNote | RadiographError | None:
+    if size > _MAX_NOTE:
+        return None
     try:
         return parse_rejection_note(parse_dicom(file.read_bytes(), file.name), file.name)
     except RadiographError as error:

@@ -9,12 +9,13 @@ import fcntl
 import logging
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from pathlib import Path
 from edge_runtime.errors import ConfigError, SpoolError
 from edge_runtime.spool import Spool
 from edge_runtime.spool.audit import record
+from edge_runtime.spool.database import INCOMING
 from edge_runtime.spool.retention import remove_old
 from edge_runtime.unit import systemd
 from edge_runtime.unit.check import pass_gates
@@ -92,6 +94,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
         with spool.transaction() as execute:
             record(execute, spool.now(), "service started", bundle=bundle.sha256)
         service = Service(unit, config, spool, listener)
+        _forget_receivers(spool, service.parts)
         if unit.health is not None:
             health = _serve_health(unit, service)
             held.callback(health.close)
@@ -255,6 +258,14 @@ def _parts(unit: UnitConfig, listener: socket.socket | None) -> Iterator[Part]:
     yield Part("worker", "worker")
     if unit.destinations:
         yield Part("outbox", "outbox")
+
+
+def _forget_receivers(spool: Spool, parts: Iterable[Part]) -> None:
+    """Delete what receivers left that are there no more: each sweeps its own folder only."""
+    ours = {"folders", *(part.arguments[-1] for part in parts if part.role == "receiver")}
+    for folder in (spool.folder / INCOMING).iterdir():
+        if folder.is_dir() and folder.name not in ours:
+            shutil.rmtree(folder)
 
 
 def _refusal(code: int) -> str:

@@ -379,7 +379,7 @@ class Worker:
         return tuple(d.name for d in self._unit.destinations if kind in d.sends)
 
     def _identity(self, content_sha256: str, revision: int) -> WorkIdentity:
-        return WorkIdentity(content_sha256, self._screener.bundle.sha256, SOFTWARE, revision)
+        return WorkIdentity(content_sha256, self._screener.bundle.sha256, None, SOFTWARE, revision)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._spool.now(), UTC).astimezone()
