@@ -1,0 +1,148 @@
+"""The worker: each film has one result, whatever it is, and whatever fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from edge_runtime.errors import DelegateError
+from edge_runtime.radiograph import read_radiograph
+from edge_runtime.screener import Screener
+from edge_runtime.spool import Spool
+from edge_runtime.spool.admission import FilmIdentity, Received, admit
+from edge_runtime.spool.work import claim_film
+from edge_runtime.unit.mode import go_live, load_servable
+from edge_runtime.unit.worker import Worker
+from tests.conftest import Trained
+from tests.edge_runtime.bundles import servable_bundle
+from tests.edge_runtime.units import settings
+
+
+class Home:
+    """A unit's spool and worker, and a delegate that can be made to fail."""
+
+    def __init__(self, folder: Path, trained: Trained) -> None:
+        self.films = sorted((trained.dataset / "images").iterdir())
+        bundle, keys = servable_bundle(trained.bundle, folder / "bundle", "evaluated")
+        self.unit = settings(folder, bundle, keys)
+        self.now = 1_000_000.0
+        self.spool = Spool(self.unit.spool.directory, lambda: self.now)
+        loaded = load_servable(self.unit.bundle)
+        self.screener = Screener(loaded)
+        go_live(self.spool, loaded, "Dr Test", "a test")
+        self.worker = Worker(self.unit, self.spool, self.screener)
+        self.worker.begin()
+
+    def receive(self, film: Path) -> None:
+        copy = self.spool.folder / "incoming" / film.name
+        shutil.copy(film, copy)
+        data = copy.read_bytes()
+        header = pydicom.dcmread(film, stop_before_pixels=True)
+        identity = FilmIdentity(
+            header.SOPClassUID, header.SOPInstanceUID, header.SeriesInstanceUID,
+            header.StudyInstanceUID, "patient", 2,
+        )  # fmt: skip
+        content = hashlib.sha256(data).hexdigest()
+        admit(self.spool, Received(copy, content, len(data), "test"), identity)
+
+    def work(self) -> None:
+        while self.worker.step():
+            pass
+
+    def states(self) -> list[str]:
+        return [row["state"] for row in self.spool.rows("SELECT state FROM film ORDER BY id")]
+
+    def documents(self) -> list[dict[str, object]]:
+        rows = self.spool.rows("SELECT document FROM result WHERE current ORDER BY id")
+        return [json.loads(row["document"]) for row in rows]
+
+
+@pytest.fixture
+def home(tmp_path: Path, trained: Trained) -> Iterator[Home]:
+    made = Home(tmp_path, trained)
+    yield made
+    made.screener.close()
+    made.spool.close()
+
+
+def test_a_film_is_screened_reported_and_queued(home: Home) -> None:
+    home.receive(home.films[0])
+    home.work()
+    (document,) = home.documents()
+    header = pydicom.dcmread(home.films[0], stop_before_pixels=True)
+    assert document["source"]["sop_instance_uid"] == header.SOPInstanceUID  # type: ignore[index]
+    assert home.states() == ["unable" if document["decision"] == "unable" else "reported"]
+    kinds = home.spool.rows("SELECT kind, state FROM document JOIN delivery "
+                            "ON document_id = document.id ORDER BY kind")  # fmt: skip
+    assert [(row["kind"], row["state"]) for row in kinds] == [("sc", "waiting"), ("sr", "waiting")]
+    study = home.spool.row("SELECT * FROM study")
+    assert study is not None and study["decision"] and study["reported"] == study["revision"]
+    assert not home.worker.step()
+
+
+def test_a_film_that_cannot_be_read_has_a_result_and_a_report(home: Home, tmp_path: Path) -> None:
+    film = pydicom.dcmread(home.films[0])
+    film.PixelData = film.PixelData[: len(film.PixelData) // 2]
+    film.save_as(tmp_path / "cut.dcm")
+    home.receive(tmp_path / "cut.dcm")
+    home.work()
+    (document,) = home.documents()
+    assert document["decision"] == "unable"
+    assert home.states() == ["unable"]
+    assert [row["kind"] for row in home.spool.rows("SELECT kind FROM document")] == ["sr"]
+
+
+def test_a_film_that_ended_the_worker_too_often_is_set_aside_with_a_result(home: Home) -> None:
+    home.receive(home.films[0])
+    for _ in range(3):
+        assert claim_film(home.spool) is not None
+        home.worker.begin()  # It was killed, and begins again.
+    home.work()
+    (document,) = home.documents()
+    assert document["decision"] == "unable"
+    assert "broke off" in document["reasons"][0]  # type: ignore[index]
+    assert home.states() == ["quarantined"]
+
+
+def test_a_delegate_that_fails_costs_time_and_no_film(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.receive(home.films[0])
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object) -> None:
+            raise DelegateError("no delegate is left", "Look at the device")
+
+        patch.setattr(home.screener, "screen", fail)
+        home.work()
+        assert home.states() == ["failed"]
+        home.now += 3.0
+        home.work()
+    row = home.spool.row("SELECT * FROM film")
+    assert row is not None and (row["state"], row["failures"]) == ("failed", 2)
+    assert "no delegate is left" in row["reason"]
+    home.now += 10.0
+    home.work()
+    assert home.states() in (["reported"], ["unable"])
+
+
+def test_work_that_is_done_again_after_a_kill_has_the_same_uids(home: Home) -> None:
+    """Killed after the objects were written and before they were recorded."""
+    home.receive(home.films[0])
+    held = claim_film(home.spool)
+    assert held is not None
+    radiograph = read_radiograph(held.path)
+    screening = home.screener.screen(radiograph)
+    before = [d.sop_instance_uid for d in home.worker._documents(held, radiograph, screening)]
+    home.worker.begin()
+    home.work()
+    sc = home.spool.rows("SELECT sop_instance_uid AS uid FROM document WHERE kind = 'sc'")
+    assert [row["uid"] for row in sc] == before
+    files = list((home.spool.folder / "results").iterdir())
+    assert len(files) == len(home.spool.rows("SELECT 1 FROM document"))
