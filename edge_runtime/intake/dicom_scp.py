@@ -19,7 +19,6 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # typ
 from edge_runtime import __version__
 from edge_runtime.dicom_codecs import PLUGIN_OF
 from edge_runtime.dicom_file import IMPLEMENTATION_CLASS_UID, RADIOGRAPH_CLASSES
-from edge_runtime.dicom_header import items, text
 from edge_runtime.dicom_tls import server_context
 from edge_runtime.errors import (
     ConfigError,
@@ -33,11 +32,11 @@ from edge_runtime.intake.quiet import quieten
 from edge_runtime.intake.receiving import IncomingFile
 from edge_runtime.intake.server import IntakeServer
 from edge_runtime.intake.understanding import Arrival, enter, understand
+from edge_runtime.outbox.commitment import take_report
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import sweep
 from edge_runtime.spool.audit import hashed
 from edge_runtime.spool.database import INCOMING
-from edge_runtime.spool.delivery import commitment_answered
 from edge_runtime.unit.config import DicomIntake, UnitConfig
 from edge_runtime.unit.life import Life
 
@@ -190,37 +189,16 @@ class _Service:
     def commitment(self, event: evt.Event) -> tuple[int, None]:
         """Take a destination's answer on storage commitment (PS3.4 J.3.3)."""
         try:
-            answer = event.event_information
-            transaction = text(answer, "TransactionUID")
-            committed, failed = (
-                [uid for item in items(answer, keyword) if (uid := _referenced(item))]
-                for keyword in ("ReferencedSOPSequence", "FailedSOPSequence")
-            )
+            self._spooler.submit(take_report, self._spool, event.event_information).result()
+        except SpoolError as error:
+            log.error("commitment not recorded", extra={"reason": error.what})
+            return _PROCESSING_FAILURE, None
         except Exception as error:
             # pydicom raises whatever it trips over.
             log.warning("commitment not understood", extra={"reason": type(error).__name__})
             return _INVALID_ARGUMENT, None
-        if transaction is None:
-            return _INVALID_ARGUMENT, None
-        try:
-            self._spooler.submit(
-                commitment_answered, self._spool, transaction, committed, failed
-            ).result()
-        except SpoolError as error:
-            log.error("commitment not recorded", extra={"reason": error.what})
-            return _PROCESSING_FAILURE, None
-        log.info(
-            "commitment",
-            extra={
-                "transaction": hashed(transaction), "committed": len(committed),
-                "failed": len(failed),
-            },
-        )  # fmt: skip
+        log.info("commitment answered")
         return _SUCCESS, None
-
-
-def _referenced(item: Dataset) -> str | None:
-    return text(item, "ReferencedSOPInstanceUID")
 
 
 def _verdict(arrival: Arrival) -> Dataset:

@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
 )
 
+from edge_runtime.dicom_header import items, text
 from edge_runtime.spool import Spool
 from edge_runtime.spool.delivery import (
     commitment_answered,
@@ -114,17 +115,26 @@ def take_report(spool: Spool, information: Dataset) -> None:
     """Record the event information of an N-EVENT-REPORT (PS3.4 table J.3-2).
 
     A report of a transaction that is not known, or was asked for anew, changes nothing.
+
+    Raises
+    ------
+    ValueError
+        It does not say of which transaction.
     """
+    transaction = text(information, "TransactionUID")
+    if transaction is None:
+        raise ValueError("a report without Transaction UID")
     commitment_answered(
         spool,
-        str(information.TransactionUID),
+        transaction,
         _instances(information, "ReferencedSOPSequence"),
         _instances(information, "FailedSOPSequence"),
     )
 
 
 def _instances(information: Dataset, keyword: str) -> list[str]:
-    return [str(item.ReferencedSOPInstanceUID) for item in information.get(keyword) or ()]
+    uids = (text(item, "ReferencedSOPInstanceUID") for item in items(information, keyword))
+    return [uid for uid in uids if uid is not None]
 
 
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
