@@ -23,6 +23,7 @@ from edge_runtime.bundle import (
     OperatingPoint,
     Purpose,
     ScoreName,
+    SiteUse,
 )
 from edge_runtime.context import PatientContext, context_words
 from edge_runtime.delegates import Outputs
@@ -79,6 +80,7 @@ class BundleUse(_Part):
     sha256: str
     purpose: Purpose
     data_licence: str
+    site: SiteUse | None = Field(None, description="whose thresholds; None: the bundle's own")
 
 
 class OutOfDistribution(_Part):
@@ -388,6 +390,7 @@ class Screener:
                 sha256=self.bundle.sha256,
                 purpose=manifest.purpose,
                 data_licence=manifest.provenance.licence,
+                site=self.bundle.site,
             ),
             software=SOFTWARE,
             **parts,

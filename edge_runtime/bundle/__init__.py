@@ -63,6 +63,7 @@ from edge_runtime.bundle.manifest import (
     Quantization,
     Representative,
     ScoreName,
+    SiteUse,
     TensorSpec,
     Variant,
 )
@@ -74,6 +75,7 @@ from edge_runtime.bundle.signature import (
     load_trusted_keys,
     sign_manifest,
 )
+from edge_runtime.bundle.site import SiteFile, with_site, write_site
 
 __all__ = [
     "CARD",
@@ -118,6 +120,8 @@ __all__ = [
     "Representative",
     "ScoreName",
     "Signature",
+    "SiteFile",
+    "SiteUse",
     "TensorSpec",
     "TrustedKeys",
     "Variant",
@@ -127,5 +131,7 @@ __all__ = [
     "load_trusted_keys",
     "sign_bundle",
     "sign_manifest",
+    "with_site",
     "write_bundle",
+    "write_site",
 ]

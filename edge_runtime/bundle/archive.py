@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from edge_runtime.bundle.golden import GoldenVectors
-from edge_runtime.bundle.manifest import Manifest
+from edge_runtime.bundle.manifest import Manifest, SiteUse
 from edge_runtime.bundle.signature import (
     SIGNATURE,
     Signature,
@@ -49,6 +49,8 @@ class ModelBundle:
         :func:`load_bundle` says.
     file
         The file's name.
+    site
+        Whose thresholds it has in the place of its own; None: its own.
     """
 
     manifest: Manifest
@@ -57,11 +59,19 @@ class ModelBundle:
     sha256: str
     signature: Signature | None
     file: str
+    site: SiteUse | None = None
 
     @property
     def content(self) -> dict[str, bytes]:
         """The members that the manifest names: what :func:`write_bundle` takes."""
         return _named(self.members)
+
+    @property
+    def deployed_sha256(self) -> str:
+        """What a unit runs: of the bundle, or of bundle and site file."""
+        if self.site is None:
+            return self.sha256
+        return _sha256(f"{self.sha256} {self.site.sha256}".encode())
 
     @property
     def model(self) -> bytes:

@@ -194,6 +194,13 @@ class Calibration(_Part):
         return tuple(point for point in self.operating_points if point.level == level)
 
 
+class SiteUse(_Part):
+    """Whose thresholds took the place of the bundle's own: :mod:`edge_runtime.bundle.site`."""
+
+    name: str
+    sha256: str
+
+
 class GoldenSpec(_Part):
     """How closely every delegate must reproduce the golden vectors' reference outputs."""
 

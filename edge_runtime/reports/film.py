@@ -51,8 +51,9 @@ def film_objects(
     ResultError
         A DICOM object cannot refer to the film.
     """
+    site = None if screening.bundle.site is None else screening.bundle.site.sha256
     work = WorkIdentity(
-        screening.source.sha256, screening.bundle.sha256, None, screening.software, 1
+        screening.source.sha256, screening.bundle.sha256, site, screening.software, 1
     )
     study = screening.source.study_instance_uid or ""
     made_at = datetime.now().astimezone()

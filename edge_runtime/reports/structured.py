@@ -258,6 +258,11 @@ def _algorithm(screening: Screening) -> sr.AlgorithmIdentification:
         family=codes.cid7162.ArtificialIntelligence,
         parameters=[
             f"bundle sha256 {bundle.sha256}",
+            *(
+                []
+                if bundle.site is None
+                else [f"site file {bundle.site.name} {bundle.site.sha256}"]
+            ),
             f"purpose {bundle.purpose}",
             f"software {screening.software}",
             f"delegate {delegate.name} {delegate.version}",

@@ -1,8 +1,8 @@
 """Which bundle may serve, and whether its results leave the unit: shadow mode and live.
 
 In shadow mode the unit screens, stores and audits, and neither shows nor sends anything. A unit is
-live only where a named person said so, for the very bundle that is loaded: another bundle, be it
-the same model signed again, starts in shadow mode.
+live only where a named person said so, for the very bundle and site file that are loaded: another
+bundle, be it the same model signed again, starts in shadow mode, and so do other thresholds.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from edge_runtime.bundle import ModelBundle, load_bundle
+from edge_runtime.bundle import ModelBundle, load_bundle, with_site
 from edge_runtime.errors import BundleError, ConfigError, GateError
 from edge_runtime.spool import Spool
 from edge_runtime.spool.audit import record
@@ -55,6 +55,8 @@ def load_servable(settings: BundleSettings) -> ModelBundle:
         )
     try:
         bundle = load_bundle(settings.path, settings.trusted_keys)
+        if settings.site is not None:
+            bundle = with_site(bundle, settings.site, settings.trusted_keys)
     except BundleError as error:
         raise GateError(error.what, error.remedy, error.source) from None
     if bundle.manifest.purpose == "demo":
@@ -69,7 +71,7 @@ def load_servable(settings: BundleSettings) -> ModelBundle:
 def current_mode(spool: Spool, bundle: ModelBundle) -> Mode:
     """Return the mode of a unit that has this bundle loaded."""
     last = spool.row("SELECT * FROM mode ORDER BY id DESC LIMIT 1")
-    if last is None or last["bundle_sha256"] != bundle.sha256:
+    if last is None or last["bundle_sha256"] != bundle.deployed_sha256:
         return Mode(live=False)
     live = bool(last["live"]) and bundle.manifest.purpose == "evaluated"
     return Mode(live, last["person"], last["reason"], last["at"])
@@ -125,9 +127,9 @@ def _set(spool: Spool, bundle: ModelBundle, live: bool, person: str, reason: str
     with spool.transaction() as execute:
         execute(
             "INSERT INTO mode (live, bundle_sha256, person, reason, at) VALUES (?, ?, ?, ?, ?)",
-            live, bundle.sha256, person, reason, now,
+            live, bundle.deployed_sha256, person, reason, now,
         )  # fmt: skip
         record(
-            execute, now, "mode", mode="live" if live else "shadow", bundle=bundle.sha256,
+            execute, now, "mode", mode="live" if live else "shadow", bundle=bundle.deployed_sha256,
             person=person, reason=reason,
         )  # fmt: skip

@@ -119,7 +119,7 @@ class Worker:
         self._held: SpooledFilm | None = None
         self._told: dict[str, str] = {}
         made_with = (
-            screener.bundle.sha256, SOFTWARE,
+            screener.bundle.deployed_sha256, SOFTWARE,
             unit.screening.intended_use,
         )  # fmt: skip
         self._work = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()
@@ -379,7 +379,9 @@ class Worker:
         return tuple(d.name for d in self._unit.destinations if kind in d.sends)
 
     def _identity(self, content_sha256: str, revision: int) -> WorkIdentity:
-        return WorkIdentity(content_sha256, self._screener.bundle.sha256, None, SOFTWARE, revision)
+        bundle = self._screener.bundle
+        site = None if bundle.site is None else bundle.site.sha256
+        return WorkIdentity(content_sha256, bundle.sha256, site, SOFTWARE, revision)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._spool.now(), UTC).astimezone()
