@@ -184,6 +184,8 @@ class Service:
             if now - part.heard > part.silence_s:
                 log.error("gave no sign of life, ended", extra={"role": part.name})
                 process.kill()
+                # One that waits for a dead disk ends later, if ever: not a line each time round.
+                part.heard = now
             return
         if part.line is not None:
             part.line.close()
