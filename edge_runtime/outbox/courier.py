@@ -102,9 +102,7 @@ class Courier:
                 continue
             notes_only = not self._may_send(self._spool)
             coming = waiting(self._spool, name, _AHEAD, notes_only=notes_only)
-            delivery = (
-                claim_delivery(self._spool, name, notes_only=notes_only) if coming else None
-            )
+            delivery = claim_delivery(self._spool, name, notes_only=notes_only) if coming else None
             if delivery is not None:
                 self._take(delivery, coming)
                 asked = float("-inf")

@@ -97,9 +97,7 @@ def waiting(
     ]  # fmt: skip
 
 
-def claim_delivery(
-    spool: Spool, destination: str, *, notes_only: bool = False
-) -> Delivery | None:
+def claim_delivery(spool: Spool, destination: str, *, notes_only: bool = False) -> Delivery | None:
     """Take the first of what :func:`waiting` returns."""
     # A look first: a transaction that takes nothing would still wake the disk.
     if not waiting(spool, destination, 1, notes_only=notes_only):

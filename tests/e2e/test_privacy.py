@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pydicom
 import requests
-from pydicom import uid
 from pydicom.sr.codedict import codes
 
 from edge_runtime.spool.audit import hashed
 from tests.conftest import Trained, must, osteoedge
 from tests.e2e.archived import RESULTS, Archived, archived, rejection_note
 from tests.e2e.receivers import until
-from tests.e2e.senders import association, store
 from tests.edge_runtime.films import save
 
 PATIENT = {
@@ -35,9 +33,7 @@ def test_a_patient_goes_all_the_way_and_is_told_of_nowhere(
     trained: Trained, tmp_path: Path
 ) -> None:
     with archived(tmp_path, trained) as unit:
-        films = [
-            unit.film(name, number % 3, **PATIENT) for number, name in enumerate("abcdef")
-        ]
+        films = [unit.film(f"Markerfrau-{number}", number % 3, **PATIENT) for number in range(6)]
         delivered, folder, damaged, waits, foreign, early = films
         unit.send(delivered)
         # By folder, under a name that tells the patient's.
@@ -49,16 +45,20 @@ def test_a_patient_goes_all_the_way_and_is_told_of_nowhere(
         save(film, damaged)
         unit.send(damaged)
         film = pydicom.dcmread(foreign)
-        film.BodyPartExamined, film.Modality = "Markerfrau", "XMARKERFRAUX"
+        film.BodyPartExamined, film.Modality = "MARKERFRAU", "MARKERFRAU"
         del film.StudyInstanceUID
-        film.WindowCenter = film.WindowWidth = "1\\2"
         unit.unit.send(save(film, foreign))
         garbage = b"\x10\x00\x10\x00PN\xff\xffMarkerfrau^Zarathustra MRK-99071"
         (unit.unit.watched / "Markerfrau.dcm").write_bytes(garbage)
         (unit.unit.watched / "MRK-99071.png").write_bytes(b"\x89PNG Markerfrau")
-        with association(unit.unit.port) as made:
-            assert store(made, garbage, uid.generate_uid(None)) not in (0, None)
-        until(lambda: len(unit.rows("SELECT 1 FROM quarantine")) >= 2, "quarantined")
+        note = pydicom.dcmread(
+            rejection_note(early, codes.DCM.RejectedForQualityReasons, tmp_path / "empty.dcm")
+        )
+        note.ContentSequence = []
+        unit.unit.send(save(note, tmp_path / "empty.dcm"))
+        until(lambda: len(unit.rows("SELECT 1 FROM quarantine")) == 3, "quarantined")
+        decision = "SELECT 1 FROM result WHERE decision = 'unable'"
+        assert unit.rows(decision), "the damaged one"
         # Destinations that cannot be reached; notes from the console and from a person.
         unit.settle()
         unit.archive.stop()

@@ -54,9 +54,7 @@ def test_what_comes_back_is_what_the_unit_found(
         film.SOPInstanceUID,
     )
     screening = Screening.model_validate_json(result["document"])
-    (study,) = unit.rows(
-        "SELECT * FROM study WHERE study_instance_uid = ?", film.StudyInstanceUID
-    )
+    (study,) = unit.rows("SELECT * FROM study WHERE study_instance_uid = ?", film.StudyInstanceUID)
     documents = unit.rows(
         "SELECT * FROM document WHERE study_instance_uid = ?", film.StudyInstanceUID
     )

@@ -245,12 +245,15 @@ def test_what_ended_the_outbox_waits_longer_each_time(scene: Scene) -> None:
     assert max(waits) == 3600
 
 
-def test_nothing_leaves_in_shadow_mode(scene: Scene) -> None:
-    uid = scene.queue("film")
+def test_rejection_notes_alone_leave_in_shadow_mode(scene: Scene) -> None:
+    uids = queue_objects(
+        scene.spool, "film", ["pacs"],
+        [("sr", report(object_uid("sr"))), ("ko", report(object_uid("ko")))],
+    )  # fmt: skip
     scene.live = False
     scene.run(3600)
-    assert not scene.store.tried
-    assert scene.state(uid) == "waiting"
+    assert [uid for _, uid in scene.store.tried] == uids[1:]
+    assert [scene.state(uid) for uid in uids] == ["waiting", "sent"]
 
 
 @pytest.mark.parametrize(
