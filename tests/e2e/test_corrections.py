@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -29,7 +30,6 @@ from tests.edge_runtime.screenings import check
 QUALITY = codes.DCM.RejectedForQualityReasons
 WORKLIST = Code("113038", "DCM", "Incorrect Modality Worklist Entry")
 PATIENT_SAFETY = codes.DCM.RejectedForPatientSafetyReasons
-# Of objects that may be filed under another patient now, all that was sent.
 SAME = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -55,15 +55,13 @@ def test_a_corrected_patient_has_new_results_and_the_old_ones_are_rejected(
     assert len(old) == 3
     unit.send(changed(unit, film, PatientID="RIGHT", PatientName="Right^Person"))
     assert unit.states(film) == ["superseded", "delivered"]
-    new = {kind: unit.stored(film, kind)[-1:] for kind in RESULTS}
     for kind in RESULTS:
         by_patient = {one.PatientID: one for one in unit.stored(film, kind)}
         assert by_patient.keys() == {"WRONG", "RIGHT"}
         assert by_patient["WRONG"].SOPInstanceUID in old
         assert by_patient["RIGHT"].SOPInstanceUID not in old
         assert by_patient["RIGHT"].PatientName == "Right^Person"
-        new[kind] = [by_patient["RIGHT"]]
-    assert "PredecessorDocumentsSequence" not in new["sr"][0], "of another patient"
+        assert "PredecessorDocumentsSequence" not in by_patient["RIGHT"], "of another patient"
     (note,) = unit.stored(film, "ko")
     assert title_of(note) == PATIENT_SAFETY.value
     assert rejected_by(note) == old
@@ -88,10 +86,7 @@ def test_a_reprocessed_film_has_its_picture_rejected_and_its_report_superseded(
     assert rejected_by(note) == pictures
     earlier, newer = unit.stored(film, "sr")
     assert earlier == report
-    (predecessor,) = newer.PredecessorDocumentsSequence
-    (series,) = predecessor.ReferencedSeriesSequence
-    (reference,) = series.ReferencedSOPSequence
-    assert reference.ReferencedSOPInstanceUID == report.SOPInstanceUID
+    assert _replaced_by(newer) == report.SOPInstanceUID
     assert len(unit.uids(film, "sc")) == 2
     assert unit.states(film) == ["superseded", "delivered"]
 
@@ -109,6 +104,31 @@ def test_the_console_rejects_a_film_whose_results_were_sent(unit: Archived, titl
     # The same once more, and the film: nothing comes of it.
     unit.send(film, film.with_suffix(".note.dcm"))
     assert len(unit.uids(film, *RESULTS, "ko")) == 4
+
+
+def test_one_of_two_views_is_rejected(unit: Archived) -> None:
+    first = unit.film("first")
+    study = pydicom.dcmread(first).StudyInstanceUID
+    second = unit.film("second", 1, StudyInstanceUID=study)
+    with unit.paused("worker"):
+        assert unit.unit.send(first, second) == 0
+    unit.settle()
+    (report,) = unit.stored(first, "sr")
+    unit.send(rejection_note(second, QUALITY, second.with_suffix(".note.dcm")))
+    (note,) = unit.stored(first, "ko")
+    rejected = pydicom.dcmread(second).SOPInstanceUID
+    assert rejected_by(note) == {
+        picture.SOPInstanceUID
+        for picture in (*unit.stored(first, "sc"), *unit.stored(first, "seg"))
+        if rejected in _sources_of(picture)
+    }
+    earlier, newer = unit.stored(first, "sr")
+    assert earlier == report
+    assert _replaced_by(newer) == report.SOPInstanceUID
+    (evidence,) = newer.CurrentRequestedProcedureEvidenceSequence
+    (series,) = evidence.ReferencedSeriesSequence
+    (reference,) = series.ReferencedSOPSequence
+    assert reference.ReferencedSOPInstanceUID == pydicom.dcmread(first).SOPInstanceUID
 
 
 def test_a_film_that_was_rejected_before_it_came_is_not_screened(unit: Archived) -> None:
@@ -175,11 +195,25 @@ def test_another_bundle_screens_anew_what_was_not_sent(trained: Trained, tmp_pat
         assert title_of(note) == QUALITY.value
         earlier, newer = unit.stored(sent, "sr")
         assert rejected_by(note) == delivered - {earlier.SOPInstanceUID}
-        (predecessor,) = newer.PredecessorDocumentsSequence
-        (series,) = predecessor.ReferencedSeriesSequence
-        assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == earlier.SOPInstanceUID
+        assert _replaced_by(newer) == earlier.SOPInstanceUID
         assert newer.DeviceSerialNumber != earlier.DeviceSerialNumber, "the bundle's hash"
         assert len(unit.uids(sent, *RESULTS)) == 6
+
+
+def _replaced_by(report: Dataset) -> str:
+    """The one report that a report says it replaces."""
+    (study,) = report.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (reference,) = series.ReferencedSOPSequence
+    return str(reference.ReferencedSOPInstanceUID)
+
+
+def _sources_of(picture: Dataset) -> set[str]:
+    """The films that a picture or a mask is made of."""
+    if "SourceImageSequence" in picture:
+        return {source.ReferencedSOPInstanceUID for source in picture.SourceImageSequence}
+    (series,) = picture.ReferencedSeriesSequence
+    return {one.ReferencedSOPInstanceUID for one in series.ReferencedInstanceSequence}
 
 
 def _documents(unit: Archived, film: Path) -> set[str]:
