@@ -49,8 +49,8 @@ def run(
     Parameters
     ----------
     may_send
-        Asked before each object whether the unit may let anything out: not in shadow mode. It is
-        given the asking thread's spool.
+        Asked before each object whether the unit may let results and films out: not in shadow mode.
+        It is given the asking thread's spool. Rejection notes always go.
     clock
         The machine's, unless given.
     """

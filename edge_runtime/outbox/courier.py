@@ -66,7 +66,8 @@ class Courier:
     spool
         Of the thread that calls :meth:`run`.
     may_send
-        Whether the unit may let anything out: not in shadow mode.
+        Whether the unit may let results and films out: not in shadow mode. Rejection notes always
+        go: they take back what is out already.
     """
 
     def __init__(
@@ -95,18 +96,19 @@ class Courier:
         asked, sent_since = self._clock.now(), True
         while not self._life.stopping:
             closed_s = seconds_until_open(windows, self._clock.now(), self._clock.zone)
-            if closed_s > 0 or not self._may_send(self._spool):
+            if closed_s > 0:
                 self._store.close()
                 self._backoff.reset()
-                # In steps: the clock may be put right, and shadow mode left.
-                self._clock.sleep(min(closed_s or _LOOK_AGAIN_S, _CLOSED_STEP_S), self._life)
+                # In steps: the clock may be put right.
+                self._clock.sleep(min(closed_s, _CLOSED_STEP_S), self._life)
                 continue
-            coming = waiting(self._spool, name, _AHEAD)
+            notes_only = not self._may_send(self._spool)
+            coming = waiting(self._spool, name, _AHEAD, notes_only=notes_only)
             passed = self._clock.now() - asked
             if not 0 <= passed < _ASK_AGAIN_S or (sent_since and not coming):
                 self._store.idle()
                 asked, sent_since = self._clock.now(), False
-            delivery = claim_delivery(self._spool, name) if coming else None
+            delivery = claim_delivery(self._spool, name, notes_only=notes_only) if coming else None
             if delivery is None:
                 self._clock.sleep(_LOOK_AGAIN_S, self._life)
             else:

@@ -71,8 +71,16 @@ def resume(spool: Spool, destination: str | None = None) -> None:
         )  # fmt: skip
 
 
-def waiting(spool: Spool, destination: str, limit: int) -> list[Delivery]:
-    """Return what goes next to a destination: results before films, urgent first, small first."""
+def waiting(
+    spool: Spool, destination: str, limit: int, *, notes_only: bool = False
+) -> list[Delivery]:
+    """Return what goes next to a destination: results before films, urgent first, small first.
+
+    Parameters
+    ----------
+    notes_only
+        Of all that waits, rejection notes alone.
+    """
     now = spool.now()
     return [
         _delivery(spool, row)
@@ -80,19 +88,19 @@ def waiting(spool: Spool, destination: str, limit: int) -> list[Delivery]:
             "SELECT x.*, d.kind, d.sop_class_uid, d.sop_instance_uid, d.path FROM delivery x "
             "JOIN document d ON d.id = x.document_id WHERE x.state = 'waiting' "
             "AND x.destination = ? AND (x.next_try <= ? OR x.next_try > ?) "
-            "ORDER BY x.rank, x.urgency, x.size, x.id LIMIT ?",
-            destination, now, now + CLOCK_JUMP_S, limit,
+            "AND (d.kind = 'ko' OR NOT ?) ORDER BY x.rank, x.urgency, x.size, x.id LIMIT ?",
+            destination, now, now + CLOCK_JUMP_S, notes_only, limit,
         )
     ]  # fmt: skip
 
 
-def claim_delivery(spool: Spool, destination: str) -> Delivery | None:
-    """Take the first of what waits for a destination."""
+def claim_delivery(spool: Spool, destination: str, *, notes_only: bool = False) -> Delivery | None:
+    """Take the first of what :func:`waiting` returns."""
     # A look first: a transaction that takes nothing would still wake the disk.
-    if not waiting(spool, destination, 1):
+    if not waiting(spool, destination, 1, notes_only=notes_only):
         return None
     with spool.transaction() as execute:
-        found = waiting(spool, destination, 1)
+        found = waiting(spool, destination, 1, notes_only=notes_only)
         if not found:
             return None
         execute(

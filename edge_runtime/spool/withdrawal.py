@@ -71,15 +71,26 @@ def supersede(execute: Execute, film: sqlite3.Row, now: float, *, patient_correc
     _retract_reports_of_nothing(execute, film["study_instance_uid"], reason)
 
 
-def retract_results(execute: Execute, film_id: int, reason: Reason) -> None:
-    """Take back a film's current result and the objects made of it alone."""
+def retract_results(
+    execute: Execute, film_id: int, reason: Reason, *, sent_too: bool = True
+) -> None:
+    """Take back a film's current result and the objects made of it alone.
+
+    Parameters
+    ----------
+    sent_too
+        False: those that were sent stand, the others are cancelled.
+    """
     execute("UPDATE result SET current = 0 WHERE film_id = ? AND current", film_id)
     for document in execute(
         "SELECT d.id FROM document d JOIN document_film f ON f.document_id = d.id "
         "WHERE f.film_id = ? AND d.kind IN ('sc', 'seg') AND d.withdrawn IS NULL",
         film_id,
     ).fetchall():
-        retract(execute, document["id"], reason)
+        if sent_too:
+            retract(execute, document["id"], reason)
+        else:
+            cancel_waiting(execute, document["id"])
 
 
 def retract(execute: Execute, document_id: int, reason: Reason) -> None:

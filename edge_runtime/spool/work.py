@@ -67,6 +67,9 @@ class NewResult:
         Scores for the study's rule, 0..1; None where there are none.
     document
         JSON, schema `osteoedge.screening/1`.
+    live
+        Whether it may be sent. One of shadow mode cancels what waits of an earlier result, and lets
+        stand what was sent of it: nothing would come in its place.
     """
 
     state: FilmState
@@ -75,6 +78,7 @@ class NewResult:
     malignant: float | None
     document: str
     work: str
+    live: bool = True
 
 
 @dataclass(frozen=True)
@@ -274,7 +278,7 @@ def finish(
         state = execute("SELECT state FROM film WHERE id = ?", film.id).fetchone()["state"]
         if state != FilmState.SCREENING:
             return False
-        retract_results(execute, film.id, Reason.QUALITY)
+        retract_results(execute, film.id, Reason.QUALITY, sent_too=result.live)
         execute(
             "INSERT INTO result (film_id, revision, work, decision, tumour, malignant, document, "
             "made_at) VALUES (?,?,?,?,?,?,?,?)",

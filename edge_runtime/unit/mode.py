@@ -1,8 +1,9 @@
 """Which bundle may serve, and whether its results leave the unit: shadow mode and live.
 
-In shadow mode the unit screens, stores and audits, and neither shows nor sends anything. A unit is
-live only where a named person said so, for the very bundle and site file that are loaded: another
-bundle, be it the same model signed again, starts in shadow mode, and so do other thresholds.
+In shadow mode the unit screens, stores and audits, and neither shows nor sends anything but
+rejection notes, which take back what it sent before. A unit is live only where a named person said
+so, for the very bundle and site file that are loaded: another bundle, be it the same model signed
+again, starts in shadow mode, and so do other thresholds.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ from edge_runtime.unit.running import LOCK
 
 log = logging.getLogger(__name__)
 
-# Seconds without a sign of life after which a process is ended. The worker may be loading a
-# delegate, and a GPU compiles its shaders then.
-_SILENCE_S = {"receiver": 30.0, "folders": 120.0, "outbox": 120.0, "worker": 300.0}
+# How long a process may be silent, in seconds. The worker may be loading a delegate, and a GPU
+# compiles its shaders then.
+_RECEIVER_SILENCE_S, _SILENCE_S, _WORKER_SILENCE_S = 30.0, 120.0, 300.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 # A process that ran this long is well: its next end is counted from the start.
 _WELL_S = 10.0
@@ -51,10 +51,17 @@ _LOCK_S = 1.0
 
 @dataclass
 class Part:
-    """One process of the unit, and how it fares."""
+    """One process of the unit, and how it fares.
+
+    Attributes
+    ----------
+    silence_s
+        Seconds without a sign of life after which it is ended.
+    """
 
     name: str
     role: str
+    silence_s: float
     arguments: tuple[str, ...] = ()
     pass_fds: tuple[int, ...] = ()
     process: subprocess.Popen[bytes] | None = None
@@ -177,9 +184,11 @@ class Service:
             return
         code = process.poll()
         if code is None:
-            if now - part.heard > _SILENCE_S[part.role]:
+            if now - part.heard > part.silence_s:
                 log.error("gave no sign of life, ended", extra={"role": part.name})
                 process.kill()
+                # One that waits for a dead disk ends later, if ever: not a line each time round.
+                part.heard = now
             return
         if part.line is not None:
             part.line.close()
@@ -250,14 +259,14 @@ def _parts(unit: UnitConfig, listener: socket.socket | None) -> Iterator[Part]:
         descriptor = listener.fileno()
         for slot in range(unit.intake.dicom.receivers):
             yield Part(
-                f"receiver-{slot}", "receiver",
+                f"receiver-{slot}", "receiver", _RECEIVER_SILENCE_S,
                 ("--listener", str(descriptor), "--slot", str(slot)), (descriptor,),
             )  # fmt: skip
     if unit.intake.folders:
-        yield Part("folders", "folders")
-    yield Part("worker", "worker")
+        yield Part("folders", "folders", _SILENCE_S)
+    yield Part("worker", "worker", _WORKER_SILENCE_S)
     if unit.destinations:
-        yield Part("outbox", "outbox")
+        yield Part("outbox", "outbox", _SILENCE_S)
 
 
 def _forget_receivers(spool: Spool, parts: Iterable[Part]) -> None:

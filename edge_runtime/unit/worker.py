@@ -188,6 +188,7 @@ class Worker:
             malignant=scores.get("malignant"),
             document=screening_json(screening).decode(),
             work=self._work,
+            live=is_live(self._spool, self._screener.bundle),
         )
         documents = tuple(self._documents(film, radiograph, screening))
         recorded = finish(self._spool, film, result, documents)

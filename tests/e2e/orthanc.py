@@ -130,13 +130,24 @@ class Orthanc:
         """An object as it stores it."""
         found = requests.post(f"{self.url}/tools/lookup", data=sop_instance_uid, timeout=30).json()
         (identifier,) = [one["ID"] for one in found if one["Type"] == "Instance"]
-        file = requests.get(f"{self.url}/instances/{identifier}/file", timeout=60)
-        file.raise_for_status()
-        return dcmread(DicomBytesIO(file.content))
+        return self._file(identifier)
+
+    def of_study(self, study_instance_uid: str) -> list[Dataset]:
+        """All objects of a study, whoever's it is."""
+        query = {
+            "Level": "Instance", "Query": {"StudyInstanceUID": study_instance_uid}, "Expand": True,
+        }  # fmt: skip
+        found = requests.post(f"{self.url}/tools/find", json=query, timeout=30).json()
+        return [self._file(instance["ID"]) for instance in found]
 
     def delete_all(self) -> None:
         for patient in self.get("/patients"):
             requests.delete(f"{self.url}/patients/{patient}", timeout=30).raise_for_status()
+
+    def _file(self, identifier: str) -> Dataset:
+        file = requests.get(f"{self.url}/instances/{identifier}/file", timeout=60)
+        file.raise_for_status()
+        return dcmread(DicomBytesIO(file.content))
 
     def _answers(self) -> bool:
         assert self.process is not None

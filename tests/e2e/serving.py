@@ -16,6 +16,7 @@ from pathlib import Path
 import pydicom
 
 from edge_runtime.spool import Spool
+from edge_runtime.spool.audit import entries, verify
 from edge_runtime.unit.config import load_unit
 from edge_runtime.unit.mode import go_live, load_servable
 from tests.conftest import need
@@ -189,6 +190,42 @@ def receiving(folder: Path) -> Iterator[Receiver]:
         yield receiver
     finally:
         receiver.close()
+
+
+def assert_whole(unit: ServedUnit, uids: set[str], pacs: Receiver) -> Counter[str]:
+    """Each of these films has one result, which arrived, and no debris lies in the spool.
+
+    Returns
+    -------
+    Counter
+        How often each instance arrived.
+    """
+    with unit.spool() as spool:
+        rows = spool.rows(
+            "SELECT f.sop_instance_uid AS uid, f.path, COUNT(r.id) AS results, "
+            "SUM(r.current) AS current FROM film f LEFT JOIN result r ON r.film_id = f.id "
+            "GROUP BY f.id"
+        )
+        assert {row["uid"] for row in rows} == uids
+        assert [(row["results"], row["current"]) for row in rows] == [(1, 1)] * len(uids)
+        documents = spool.rows("SELECT * FROM document")
+        verify(spool)
+        screened = [e.facts["film"] for e in entries(spool) if e.event == "screened"]
+    assert len(screened) == len(set(screened)) == len(uids)
+    # No debris: every file has a row, and every row its file.
+    assert {
+        str(file.relative_to(unit.spool_folder))
+        for file in (unit.spool_folder / "films").rglob("*.dcm")
+    } == {row["path"] for row in rows}
+    assert {
+        str(file.relative_to(unit.spool_folder))
+        for file in (unit.spool_folder / "results").iterdir()
+    } == {row["path"] for row in documents}
+    assert not [file for file in (unit.spool_folder / "incoming").rglob("*") if file.is_file()]
+    received = pacs.received()
+    wanted = {row["sop_instance_uid"] for row in documents if row["withdrawn"] is None}
+    assert wanted <= set(received), "every result arrived"
+    return received
 
 
 def _any_coding(home: Path) -> Path:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from edge_runtime.spool.audit import entries, verify
 from tests.conftest import Trained
 from tests.e2e.receivers import until
-from tests.e2e.serving import ServedUnit, receiving, served
+from tests.e2e.serving import ServedUnit, assert_whole, receiving, served
 
 ROLES = ("receiver", "receiver", "folders", "worker", "outbox")
 
@@ -72,31 +71,7 @@ def kill_at_random(trained: Trained, home: Path, kills: int, films_each: int, se
         until(unit.idle, "everything is screened and sent", 300)
         assert unit.stop() == 0
 
-        with unit.spool() as spool:
-            rows = spool.rows(
-                "SELECT f.sop_instance_uid AS uid, f.path, COUNT(r.id) AS results, "
-                "SUM(r.current) AS current FROM film f LEFT JOIN result r ON r.film_id = f.id "
-                "GROUP BY f.id"
-            )
-            assert {row["uid"] for row in rows} == uids
-            assert [(row["results"], row["current"]) for row in rows] == [(1, 1)] * len(uids)
-            documents = spool.rows("SELECT * FROM document")
-            verify(spool)
-            screened = [e.facts["film"] for e in entries(spool) if e.event == "screened"]
-        assert len(screened) == len(set(screened)) == len(uids)
-        # No debris: every file has a row, and every row its file.
-        assert {
-            str(file.relative_to(unit.spool_folder))
-            for file in (unit.spool_folder / "films").rglob("*.dcm")
-        } == {row["path"] for row in rows}
-        assert {
-            str(file.relative_to(unit.spool_folder))
-            for file in (unit.spool_folder / "results").iterdir()
-        } == {row["path"] for row in documents}
-        assert not [file for file in (unit.spool_folder / "incoming").rglob("*") if file.is_file()]
-        received = pacs.received()
-        wanted = {row["sop_instance_uid"] for row in documents if row["withdrawn"] is None}
-        assert wanted <= set(received), "every result arrived"
+        received = assert_whole(unit, uids, pacs)
         again = sum(times - 1 for times in received.values())
         # An answer that a kill cut off cannot be known: the same object goes again, same UID.
         print(f"{len(uids)} films, {done} kills, {len(received)} objects, {again} came again")

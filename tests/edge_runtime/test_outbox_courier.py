@@ -281,12 +281,15 @@ def test_commitment_is_asked_for_when_the_queue_ends_and_while_it_does_not(scene
     assert scene.store.idled == [300, 600, 900, 1200]
 
 
-def test_nothing_leaves_in_shadow_mode(scene: Scene) -> None:
-    uid = scene.queue("film")
+def test_rejection_notes_alone_leave_in_shadow_mode(scene: Scene) -> None:
+    uids = queue_objects(
+        scene.spool, "film", ["pacs"],
+        [("sr", report(object_uid("sr"))), ("ko", report(object_uid("ko")))],
+    )  # fmt: skip
     scene.live = False
     scene.run(3600)
-    assert not scene.store.tried
-    assert scene.state(uid) == "waiting"
+    assert [uid for _, uid in scene.store.tried] == uids[1:]
+    assert [scene.state(uid) for uid in uids] == ["waiting", "sent"]
 
 
 @pytest.mark.parametrize(

@@ -321,6 +321,25 @@ def test_other_work_screens_again_what_was_not_sent(spool: Spool) -> None:
     assert deliver_all(spool) == [f"2.25.{again.id}.2"]
 
 
+def test_a_result_of_shadow_mode_takes_back_nothing_that_was_sent(spool: Spool) -> None:
+    for number in (1, 2):
+        film = replace(FILM, sop_instance_uid=f"1.2.3.{number}", study_instance_uid=f"1.2.{number}")
+        admit(spool, received(spool, f"film {number}"), film)
+        screen(spool)
+    sent = claim_delivery(spool, "pacs")
+    assert sent is not None and sent.sop_instance_uid == "2.25.1.1"
+    delivered(spool, sent, sent.size)
+    begin(spool, "bundle two", "boot")
+    admit(spool, received(spool, "film 1"), replace(FILM, sop_instance_uid="1.2.3.1"))
+    for _ in range(2):
+        screen(spool, sends=False, result=replace(RESULT, work="bundle two", live=False))
+    assert next_withdrawn(spool) == [], "nothing would come in its place"
+    assert deliver_all(spool) == [], "what waited is out of date"
+    assert len(spool.rows("SELECT * FROM result WHERE current AND work = 'bundle two'")) == 2
+    withdraw(spool, "1.2.3.1", Reason.QUALITY, "Dr A")
+    assert [one.sop_instance_uid for one in next_withdrawn(spool)] == ["2.25.1.1"]
+
+
 def test_a_film_sent_again_is_screened_again_only_for_other_work(spool: Spool) -> None:
     admit(spool, received(spool, "film"), FILM)
     screen(spool)
