@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,6 @@ from edge_runtime.errors import (
     RadiographError,
     SpoolFullError,
 )
-from edge_runtime.files import write_atomically
 from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
 from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.document import screening_json
@@ -95,16 +95,22 @@ def run(unit: UnitConfig, life: Life) -> None:
     ):
         worker = Worker(unit, spool, screener)
         worker.begin()
+        full = False
         while not life.stopping:
             life.beat()
             try:
+                worker.let_go()
                 busy = worker.step()
             except SpoolFullError as error:
                 # Nothing was recorded, and nothing is lost: it is done again when there is space.
-                log.error("no space", exc_info=error)
+                if not full:
+                    log.error("no space", exc_info=error)
+                full = True
+                with suppress(SpoolFullError):
+                    worker.let_go()
                 life.wait(_FIRST_WAIT_S)
-                worker.let_go()
                 continue
+            full = False
             if not busy:
                 life.wait(_LOOK_S)
 
@@ -117,7 +123,8 @@ class Worker:
         self._spool = spool
         self._screener = screener
         self._site_sha256 = _sha256_of(unit.bundle.site)
-        self._held: SpooledFilm | None = None
+        self._held: SpooledFilm | OpenStudy | None = None
+        self._unrecorded: list[Path] = []
         self._told: dict[str, str] = {}
         made_with = (
             screener.bundle.sha256, self._site_sha256, SOFTWARE,
@@ -140,20 +147,27 @@ class Worker:
             It was done and could not be recorded.
         """
         if study := claim_study(self._spool):
+            self._held = study
             self._report(study)
-            return True
-        if withdrawn := next_withdrawn(self._spool):
+        elif withdrawn := next_withdrawn(self._spool):
             self._note(withdrawn)
-            return True
-        self._held = claim_film(self._spool)
-        if self._held is None:
+        elif film := claim_film(self._spool):
+            self._held = film
+            self._screen(film)
+        else:
             return False
-        self._screen(self._held)
         self._held = None
         return True
 
     def let_go(self) -> None:
-        """Put back the film that a full disk has left in our hands."""
+        """Put back what a full disk has left in our hands, and delete what was written of it.
+
+        Raises
+        ------
+        SpoolFullError
+            Not even that could be recorded.
+        """
+        self._delete_unrecorded()
         if self._held is not None:
             give_back(self._spool, self._held)
             self._held = None
@@ -191,7 +205,7 @@ class Worker:
             work=self._work,
         )
         documents = tuple(self._documents(film, radiograph, screening))
-        recorded = finish(self._spool, film, result, documents)
+        recorded = self._note_recorded(finish(self._spool, film, result, documents))
         log.info(
             "screened",
             extra={
@@ -277,7 +291,9 @@ class Worker:
                 StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
             )
         reasons = json.dumps(decided.reasons)
-        recorded = report_study(self._spool, study, decided.decision, reasons, report)
+        recorded = self._note_recorded(
+            report_study(self._spool, study, decided.decision, reasons, report)
+        )
         log.info(
             "study decided",
             extra={
@@ -356,13 +372,15 @@ class Worker:
             made_at=self._now(),
         )
         note_withdrawal(self._spool, withdrawn, self._stored("ko", note, ()))
+        self._note_recorded(True)
 
     def _stored(
         self, kind: DocumentKind, made: Dataset, destinations: tuple[str, ...]
     ) -> NewDocument:
         content = file_bytes(made)
         path = self._spool.folder / RESULTS / f"{made.SOPInstanceUID}.dcm"
-        write_atomically(path, content)
+        self._spool.write(path, content)
+        self._unrecorded.append(path)
         return NewDocument(
             kind=kind,
             sop_class_uid=made.SOPClassUID,
@@ -372,6 +390,17 @@ class Worker:
             size=len(content),
             destinations=destinations,
         )
+
+    def _note_recorded(self, recorded: bool) -> bool:
+        """Keep what was written if it has its row now, and else delete it; return whether it has."""
+        if not recorded:
+            self._delete_unrecorded()
+        self._unrecorded.clear()
+        return recorded
+
+    def _delete_unrecorded(self) -> None:
+        while self._unrecorded:
+            self._unrecorded.pop().unlink(missing_ok=True)
 
     def _destinations(self, kind: SentKind) -> tuple[str, ...]:
         """Return who is to be sent objects of a kind: in shadow mode, nobody."""
