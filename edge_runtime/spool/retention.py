@@ -116,7 +116,8 @@ def _removable(
         "AND s.study_instance_uid = film.study_instance_uid) "
         "ORDER BY received_at LIMIT ?",
         "document": "SELECT id, path, size FROM document WHERE removed_at IS NULL "
-        "AND made_at NOT BETWEEN ? AND ? AND kind <> 'original' AND NOT EXISTS (SELECT 1 FROM delivery x "
+        "AND made_at NOT BETWEEN ? AND ? AND kind <> 'original' "
+        "AND NOT EXISTS (SELECT 1 FROM delivery x "
         f"WHERE x.document_id = document.id AND {open_delivery}) ORDER BY made_at LIMIT ?",
         "quarantine": "SELECT id, path, size FROM quarantine WHERE removed_at IS NULL "
         "AND received_at NOT BETWEEN ? AND ? ORDER BY received_at LIMIT ?",

@@ -94,11 +94,13 @@ def run(unit: UnitConfig, life: Life) -> None:
         ) as screener,
     ):
         worker = Worker(unit, spool, screener)
-        worker.begin()
-        full = False
+        begun = full = False
         while not life.stopping:
             life.beat()
             try:
+                if not begun:
+                    worker.begin()
+                    begun = True
                 worker.let_go()
                 busy = worker.step()
             except SpoolFullError as error:
@@ -106,13 +108,13 @@ def run(unit: UnitConfig, life: Life) -> None:
                 if not full:
                     log.error("no space", exc_info=error)
                 full = True
-                with suppress(SpoolFullError):
-                    worker.let_go()
                 life.wait(_FIRST_WAIT_S)
                 continue
             full = False
             if not busy:
                 life.wait(_LOOK_S)
+        with suppress(SpoolFullError):
+            worker.let_go()
 
 
 class Worker:
@@ -392,7 +394,7 @@ class Worker:
         )
 
     def _note_recorded(self, recorded: bool) -> bool:
-        """Keep what was written if it has its row now, and else delete it; return whether it has."""
+        """Keep what was written if it has its rows now, else delete it; return whether it has."""
         if not recorded:
             self._delete_unrecorded()
         self._unrecorded.clear()
