@@ -141,7 +141,7 @@ def not_delivered(
     Parameters
     ----------
     wait_s
-        Seconds until it is tried again; below a day.
+        Seconds until it is tried again; an hour at most.
     tried
         False where the destination was not reached: that says nothing of the object.
     uncertain

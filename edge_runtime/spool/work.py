@@ -19,7 +19,7 @@ from edge_runtime.spool.withdrawal import Reason, cancel_waiting, retract, retra
 # A film that was begun this often, and never ended, ends the worker; it is set aside.
 MAX_STARTS = 3
 # A waiting time beyond any that is ever set: the clock was put back.
-CLOCK_JUMP_S = 2 * 86400.0
+CLOCK_JUMP_S = 2 * 3600.0
 
 DocumentKind = Literal["sr", "sc", "seg", "ko", "original"]
 

@@ -1,4 +1,4 @@
-"""A disk that is full: nobody is told of success for what is not there, and it recovers by itself."""
+"""A full disk: nobody is told of success for what is not there, and it recovers by itself."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_a_database_that_cannot_grow_takes_nothing_and_loses_nothing(small_disk:
             lambda file: quarantine(spool, taken(file), "no film"),
         ):
             kept = 0
-            with pytest.raises(SpoolFullError):  # noqa: PT012
+            with pytest.raises(SpoolFullError):
                 for file in waiting:
                     if file.exists():
                         take(file)
