@@ -160,24 +160,6 @@ def not_delivered(
         )  # fmt: skip
 
 
-def bytes_sent(spool: Spool, since: float) -> dict[str, int]:
-    """Return how many bytes each destination was sent, of objects that it took.
-
-    Parameters
-    ----------
-    since
-        UTC seconds since 1970.
-    """
-    return {
-        row["destination"]: row["bytes"]
-        for row in spool.rows(
-            "SELECT destination, SUM(size) AS bytes FROM delivery WHERE sent_at >= ? "
-            "GROUP BY destination",
-            since,
-        )
-    }
-
-
 def uncommitted(spool: Spool, destination: str, limit: int) -> list[SentObject]:
     """Return objects that a destination has and was not yet asked to commit to."""
     return [

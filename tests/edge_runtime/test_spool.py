@@ -562,6 +562,21 @@ class SpoolMachine(RuleBasedStateMachine):
                 assert row["results"] == 0
 
     @invariant()
+    def what_is_counted_is_what_is_there(self) -> None:
+        counted = {
+            (row["what"], row["destination"], row["key"]): row["number"]
+            for row in self.spool.rows("SELECT * FROM tally WHERE what <> 'sent'")
+            if row["number"]
+        }
+        there = self.spool.rows(
+            "SELECT 'film', '', state, COUNT(*) FROM film GROUP BY 3 "
+            "UNION ALL SELECT 'result', '', decision, COUNT(*) FROM result GROUP BY 3 "
+            "UNION ALL SELECT 'study', '', '', COUNT(*) FROM study GROUP BY 3 "
+            "UNION ALL SELECT 'delivery', destination, state, COUNT(*) FROM delivery GROUP BY 2, 3"
+        )
+        assert counted == {tuple(row)[:3]: row[3] for row in there}
+
+    @invariant()
     def nothing_that_was_taken_back_waits_to_be_sent(self) -> None:
         assert not self.spool.rows(
             "SELECT 1 FROM delivery x JOIN document d ON d.id = x.document_id "

@@ -66,6 +66,6 @@ def send(spool: Spool, error: str | None = None) -> None:
     delivery = claim_delivery(spool, "pacs")
     assert delivery is not None
     if error is None:
-        delivered(spool, delivery)
+        delivered(spool, delivery, delivery.size)
     else:
         not_delivered(spool, delivery, error, 60.0)
