@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Concatenate, ParamSpec
 
+from edge_runtime.errors import SpoolFullError
 from edge_runtime.outbox.clock import Clock
 from edge_runtime.outbox.link import Link
 from edge_runtime.outbox.store import (
@@ -40,6 +42,7 @@ _ASK_AGAIN_S = 300.0
 _AHEAD = 20
 # So many tries follow one another at once: a link that was cut is no fault of the object.
 _PATIENT_TRIES = 5
+Facts = ParamSpec("Facts")
 
 
 class Backoff:
@@ -121,7 +124,7 @@ class Courier:
         try:
             sent_bytes = self._store.send(delivery, coming)
         except UnreachableError as error:
-            not_delivered(self._spool, delivery, str(error), 0.0, tried=False)
+            self._record(not_delivered, delivery, str(error), 0.0, tried=False)
             self._note_reachable(False, str(error))
             self._pause(self._backoff.wait_s())
         except InterruptedSendError as error:
@@ -133,17 +136,17 @@ class Courier:
             _log.info("not taken now", extra=_facts(delivery, reason=str(error)))
             self._put_off(delivery, str(error), wait_s)
         except RefusedError as error:
-            not_delivered(self._spool, delivery, str(error), REFUSED_WAIT_S)
+            self._record(not_delivered, delivery, str(error), REFUSED_WAIT_S)
             self._note_reachable(True, "")
             self._backoff.reset()
             _log.warning("not taken", extra=_facts(delivery, reason=str(error)))
         except Exception as error:
             # Whatever is wrong with one object must not hold up the others.
-            not_delivered(self._spool, delivery, type(error).__name__, REFUSED_WAIT_S)
+            self._record(not_delivered, delivery, type(error).__name__, REFUSED_WAIT_S)
             _log.error("cannot be sent", extra=_facts(delivery, reason=type(error).__name__))
             self._store.close()
         else:
-            delivered(self._spool, delivery, sent_bytes)
+            self._record(delivered, delivery, sent_bytes)
             self._note_reachable(True, "")
             self._backoff.reset()
             audit = head(self._spool)
@@ -153,9 +156,34 @@ class Courier:
         pause_s = self._backoff.wait_s()
         # Not before the destination is tried again: what waits behind it is to go first.
         wait_s += pause_s if wait_s > 0 else 0.0
-        not_delivered(self._spool, delivery, reason, wait_s, uncertain=True)
+        self._record(not_delivered, delivery, reason, wait_s, uncertain=True)
         self._store.close()
         self._pause(pause_s)
+
+    def _record(
+        self,
+        step: Callable[Concatenate[Spool, Delivery, Facts], None],
+        delivery: Delivery,
+        *facts: Facts.args,
+        **more: Facts.kwargs,
+    ) -> None:
+        """Record what became of an object; where the disk is full, as soon as it is not.
+
+        Until then it counts as being sent, and nothing else is: what cannot be recorded would be
+        sent again.
+        """
+        full = False
+        while True:
+            try:
+                step(self._spool, delivery, *facts, **more)
+                return
+            except SpoolFullError as error:
+                if self._life.stopping:
+                    raise
+                if not full:
+                    _log.error("not recorded yet", extra=_facts(delivery, reason=error.what))
+                full = True
+                self._clock.sleep(_LOOK_AGAIN_S, self._life)
 
     def _pause(self, left: float) -> None:
         """Wait before the destination is tried again, but not once the link came up."""

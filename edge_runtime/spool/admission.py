@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -74,29 +75,22 @@ def admit(spool: Spool, received: Received, film: FilmIdentity) -> Outcome:
     """
     target = spool.folder / FILMS / received.content_sha256[:2] / f"{received.content_sha256}.dcm"
     now = spool.now()
-    moved = False
-    try:
-        with spool.transaction() as execute:
-            known = execute(
-                "SELECT * FROM film WHERE sop_instance_uid = ? AND content_sha256 = ?",
-                film.sop_instance_uid, received.content_sha256,
-            ).fetchone()  # fmt: skip
-            if known is not None:
-                outcome = _again(execute, known, now)
-            else:
-                outcome = _enter(execute, spool, received, film, target)
-                # The rename is inside the transaction: whoever holds the writers' lock sees
-                # either a film and its row, or neither, or an orphan that nobody is working on.
-                _move(received.path, target)
-                moved = True
-            record(
-                execute, now, "received", film=hashed(film.sop_instance_uid),
-                content=received.content_sha256, source=received.source, outcome=outcome,
-            )  # fmt: skip
-    except BaseException:
-        if moved:
-            target.unlink(missing_ok=True)
-        raise
+    with _moving(received.path, target) as move, spool.transaction() as execute:
+        known = execute(
+            "SELECT * FROM film WHERE sop_instance_uid = ? AND content_sha256 = ?",
+            film.sop_instance_uid, received.content_sha256,
+        ).fetchone()  # fmt: skip
+        if known is not None:
+            outcome = _again(execute, known, now)
+        else:
+            outcome = _enter(execute, spool, received, film, target)
+            # The rename is inside the transaction: whoever holds the writers' lock sees
+            # either a film and its row, or neither, or an orphan that nobody is working on.
+            move()
+        record(
+            execute, now, "received", film=hashed(film.sop_instance_uid),
+            content=received.content_sha256, source=received.source, outcome=outcome,
+        )  # fmt: skip
     received.path.unlink(missing_ok=True)
     return outcome
 
@@ -165,7 +159,7 @@ def quarantine(spool: Spool, received: Received, reason: str) -> None:
         It was not kept; the received file lies where it was.
     """
     target = spool.folder / QUARANTINE / f"{received.content_sha256}.dcm"
-    with spool.transaction() as execute:
+    with _moving(received.path, target) as move, spool.transaction() as execute:
         execute(
             "INSERT INTO quarantine (content_sha256, path, size, source, reason, received_at) "
             "VALUES (?,?,?,?,?,?) ON CONFLICT (content_sha256) DO UPDATE SET "
@@ -177,7 +171,7 @@ def quarantine(spool: Spool, received: Received, reason: str) -> None:
             execute, spool.now(), "quarantined", content=received.content_sha256,
             source=received.source, reason=reason,
         )  # fmt: skip
-        _move(received.path, target)
+        move()
 
 
 def take_rejection(
@@ -240,10 +234,25 @@ def sweep(spool: Spool, incoming: Path) -> int:
     return removed
 
 
-def _move(file: Path, target: Path) -> None:
-    """Rename durably."""
-    if not target.parent.exists():
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(target.parent.parent)
-    file.rename(target)
-    sync_folder(target.parent)
+@contextmanager
+def _moving(file: Path, target: Path) -> Iterator[Callable[[], None]]:
+    """Give what renames a file durably; where its row is not committed, it is moved back."""
+    moved = False
+
+    def move() -> None:
+        nonlocal moved
+        if not target.parent.exists():
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(target.parent.parent)
+        # The same bytes may lie there, of a row that is committed: then nothing is to be undone.
+        there = target.exists()
+        file.rename(target)
+        moved = not there
+        sync_folder(target.parent)
+
+    try:
+        yield move
+    except BaseException:
+        if moved:
+            target.rename(file)
+        raise

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from edge_runtime.errors import SpoolError, SpoolFullError
+from edge_runtime.files import write_atomically
 from edge_runtime.spool.states import FOLLOWERS
 
 DATABASE = "spool.db"
@@ -103,6 +104,18 @@ class Spool:
         """Return what was last set, None where nothing was."""
         found = self.row("SELECT value FROM setting WHERE key = ?", key)
         return None if found is None else str(found["value"])
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a file below the spool's folder; it is durable, or not there, when this returns.
+
+        Raises
+        ------
+        SpoolFullError, SpoolError
+            The disk does not hold it.
+        """
+        with self._explained():
+            write_atomically(path, content)
+            sync_folder(path.parent)
 
     @contextmanager
     def transaction(self) -> Iterator[Execute]:

@@ -147,7 +147,7 @@ def not_delivered(
     Parameters
     ----------
     wait_s
-        Seconds until it is tried again; below a day.
+        Seconds until it is tried again; an hour at most.
     tried
         False where the destination was not reached: that says nothing of the object.
     uncertain
@@ -164,24 +164,6 @@ def not_delivered(
             "WHERE id = ?",
             error, spool.now() + wait_s, int(not tried), delivery.id,
         )  # fmt: skip
-
-
-def bytes_sent(spool: Spool, since: float) -> dict[str, int]:
-    """Return how many bytes each destination was sent, of objects that it took.
-
-    Parameters
-    ----------
-    since
-        UTC seconds since 1970.
-    """
-    return {
-        row["destination"]: row["bytes"]
-        for row in spool.rows(
-            "SELECT destination, SUM(size) AS bytes FROM delivery WHERE sent_at >= ? "
-            "GROUP BY destination",
-            since,
-        )
-    }
 
 
 def uncommitted(spool: Spool, destination: str, limit: int) -> list[SentObject]:

@@ -32,6 +32,7 @@ CREATE TABLE film (
 );
 CREATE INDEX film_waiting ON film (starts, urgency, id) WHERE state IN ('received', 'failed');
 CREATE INDEX film_active ON film (state) WHERE state IN ('received', 'screening', 'failed', 'reported', 'unable');
+CREATE INDEX film_quarantined ON film (reason) WHERE state = 'quarantined';
 CREATE INDEX film_of_study ON film (study_instance_uid);
 CREATE INDEX film_file ON film (path);
 CREATE INDEX film_stored ON film (received_at) WHERE removed_at IS NULL;
@@ -59,8 +60,6 @@ CREATE TABLE result (
 );
 CREATE UNIQUE INDEX one_current_result ON result (film_id) WHERE current;
 CREATE INDEX result_of_film ON result (film_id);
--- What is counted for Prometheus several times a minute is counted in an index, not in the rows.
-CREATE INDEX result_counted ON result (decision);
 
 -- What all current results of a study come to.
 CREATE TABLE study (
@@ -122,7 +121,6 @@ CREATE TABLE delivery (
     UNIQUE (document_id, destination)
 );
 CREATE INDEX delivery_waiting ON delivery (destination, rank, urgency, size, id) WHERE state = 'waiting';
-CREATE INDEX delivery_counted ON delivery (destination, state, sent_at, size);
 CREATE INDEX delivery_open ON delivery (document_id) WHERE state IN ('waiting', 'sending');
 CREATE INDEX delivery_sent ON delivery (sent_at, destination, size) WHERE sent_at IS NOT NULL;
 CREATE INDEX delivery_uncommitted ON delivery (destination) WHERE state = 'sent';
@@ -173,6 +171,56 @@ CREATE TABLE mode (
     reason TEXT NOT NULL,
     at REAL NOT NULL
 );
+
+-- What status and Prometheus ask several times a minute is counted as it changes: a hundred thousand
+-- rows are too many to count each time.
+CREATE TABLE tally (
+    what TEXT NOT NULL,               -- 'film', 'result', 'study', 'delivery'; 'sent': bytes
+    destination TEXT NOT NULL,        -- of deliveries, else empty
+    key TEXT NOT NULL,                -- state or decision; of the others, empty
+    number INTEGER NOT NULL,
+    PRIMARY KEY (what, destination, key)
+) WITHOUT ROWID;
+
+CREATE TRIGGER film_counted AFTER INSERT ON film
+BEGIN
+    INSERT INTO tally VALUES ('film', '', NEW.state, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER film_counted_anew AFTER UPDATE OF state ON film
+BEGIN
+    UPDATE tally SET number = number - 1
+    WHERE what = 'film' AND destination = '' AND key = OLD.state;
+    INSERT INTO tally VALUES ('film', '', NEW.state, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER result_counted AFTER INSERT ON result
+BEGIN
+    INSERT INTO tally VALUES ('result', '', NEW.decision, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER study_counted AFTER INSERT ON study
+BEGIN
+    INSERT INTO tally VALUES ('study', '', '', 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER delivery_counted AFTER INSERT ON delivery
+BEGIN
+    INSERT INTO tally VALUES ('delivery', NEW.destination, NEW.state, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER delivery_counted_anew AFTER UPDATE OF state ON delivery
+BEGIN
+    UPDATE tally SET number = number - 1
+    WHERE what = 'delivery' AND destination = OLD.destination AND key = OLD.state;
+    INSERT INTO tally VALUES ('delivery', NEW.destination, NEW.state, 1)
+    ON CONFLICT DO UPDATE SET number = number + 1;
+END;
+CREATE TRIGGER bytes_counted AFTER UPDATE OF sent_at ON delivery WHEN NEW.sent_at IS NOT NULL
+BEGIN
+    INSERT INTO tally VALUES ('sent', NEW.destination, '', NEW.size)
+    ON CONFLICT DO UPDATE SET number = number + excluded.number;
+END;
 
 -- What was done, chained by hashes: edge_runtime.spool.audit.
 CREATE TABLE audit (

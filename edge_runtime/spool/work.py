@@ -20,7 +20,7 @@ from edge_runtime.spool.withdrawal import cancel_waiting, retract, retract_resul
 # A film that was begun this often, and never ended, ends the worker; it is set aside.
 MAX_STARTS = 3
 # A waiting time beyond any that is ever set: the clock was put back.
-CLOCK_JUMP_S = 2 * 86400.0
+CLOCK_JUMP_S = 2 * 3600.0
 
 DocumentKind = Literal["sr", "sc", "seg", "ko", "original"]
 
@@ -242,14 +242,21 @@ def claim_film(spool: Spool) -> SpooledFilm | None:
     )
 
 
-def give_back(spool: Spool, film: SpooledFilm) -> None:
-    """Put a film back whose screening was stopped in good order."""
+def give_back(spool: Spool, work: SpooledFilm | OpenStudy) -> None:
+    """Put back what was begun and could not be ended for want of space: it is not at fault."""
     with spool.transaction() as execute:
-        execute(
-            "UPDATE film SET state = ?, state_since = ?, starts = starts - 1 "
-            "WHERE id = ? AND state = ?",
-            FilmState.RECEIVED, spool.now(), film.id, FilmState.SCREENING,
-        )  # fmt: skip
+        if isinstance(work, SpooledFilm):
+            execute(
+                "UPDATE film SET state = ?, state_since = ?, starts = starts - 1 "
+                "WHERE id = ? AND state = ?",
+                FilmState.RECEIVED, spool.now(), work.id, FilmState.SCREENING,
+            )  # fmt: skip
+        else:
+            execute(
+                "UPDATE study SET starts = starts - 1 WHERE study_instance_uid = ? "
+                "AND reported < revision AND starts > 0",
+                work.study_instance_uid,
+            )
 
 
 def fail(spool: Spool, film: SpooledFilm, reason: str, wait_s: float) -> None:

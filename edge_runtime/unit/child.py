@@ -17,7 +17,8 @@ from edge_runtime.unit.config import UnitConfig, load_unit
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.log import configure_logging
 
-log = logging.getLogger(__name__)
+# Not __name__: run as a process of its own, that is __main__, which is no logger of ours.
+log = logging.getLogger("edge_runtime.unit.child")
 
 # Exit codes that tell the service that starting again is of no use.
 GATE, CONFIG = 3, 2

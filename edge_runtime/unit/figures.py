@@ -7,8 +7,8 @@ from edge_runtime.spool import FilmState, Spool
 
 def films_by_state(spool: Spool) -> dict[str, int]:
     """Return how many films are in each state, those in none as 0."""
-    found = spool.rows("SELECT state, COUNT(*) AS films FROM film GROUP BY state")
-    return {state.value: 0 for state in FilmState} | {row["state"]: row["films"] for row in found}
+    found = spool.rows("SELECT key, number FROM tally WHERE what = 'film'")
+    return {state.value: 0 for state in FilmState} | {row["key"]: row["number"] for row in found}
 
 
 def oldest_waiting_s(spool: Spool) -> float | None:
@@ -26,20 +26,31 @@ def oldest_waiting_s(spool: Spool) -> float | None:
 def screenings_by_decision(spool: Spool) -> dict[str, int]:
     """Return how often each decision was made, also of results that were replaced."""
     decisions = ("urgent_review", "routine_review", "not_flagged", "unable")
-    found = spool.rows("SELECT decision, COUNT(*) AS results FROM result GROUP BY decision")
-    return dict.fromkeys(decisions, 0) | {row["decision"]: row["results"] for row in found}
+    found = spool.rows("SELECT key, number FROM tally WHERE what = 'result'")
+    return dict.fromkeys(decisions, 0) | {row["key"]: row["number"] for row in found}
+
+
+def studies(spool: Spool) -> tuple[int, int]:
+    """Return how many studies there are, and how many of them wait for a report."""
+    total = spool.row("SELECT number FROM tally WHERE what = 'study'")
+    unreported = spool.rows("SELECT COUNT(*) FROM study WHERE reported < revision")
+    return 0 if total is None else total["number"], unreported[0][0]
 
 
 def deliveries_by_state(spool: Spool) -> dict[tuple[str, ...], int]:
     """Return how many deliveries there are, by destination and state."""
-    found = spool.rows(
-        "SELECT destination, state, COUNT(*) AS deliveries FROM delivery GROUP BY 1, 2"
-    )
-    return {(row["destination"], row["state"]): row["deliveries"] for row in found}
+    found = spool.rows("SELECT destination, key, number FROM tally WHERE what = 'delivery'")
+    return {(row["destination"], row["key"]): row["number"] for row in found}
 
 
-def sent_bytes(spool: Spool, since: float = 0.0) -> dict[str, int]:
-    """Return bytes of the objects that were sent, by destination.
+def sent_bytes(spool: Spool) -> dict[str, int]:
+    """Return bytes of all objects that were ever sent, by destination."""
+    found = spool.rows("SELECT destination, number FROM tally WHERE what = 'sent'")
+    return {row["destination"]: row["number"] for row in found}
+
+
+def sent_bytes_since(spool: Spool, since: float) -> dict[str, int]:
+    """Return bytes of the objects that were sent lately, by destination.
 
     Parameters
     ----------
@@ -47,7 +58,9 @@ def sent_bytes(spool: Spool, since: float = 0.0) -> dict[str, int]:
         UTC seconds since 1970.
     """
     found = spool.rows(
-        "SELECT destination, SUM(size) AS bytes FROM delivery WHERE sent_at >= ? GROUP BY 1", since
+        "SELECT destination, SUM(size) AS bytes FROM delivery INDEXED BY delivery_sent "
+        "WHERE sent_at >= ? GROUP BY 1",
+        since,
     )
     return {row["destination"]: row["bytes"] for row in found}
 

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edge_runtime.errors import ConfigError, SpoolError
+from edge_runtime.errors import ConfigError, SpoolError, SpoolFullError
 from edge_runtime.spool import Spool
 from edge_runtime.spool.audit import record
 from edge_runtime.spool.database import INCOMING
@@ -98,8 +98,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
         listener = _listen(unit.intake.dicom) if unit.intake.dicom else None
         if listener is not None:
             held.enter_context(listener)
-        with spool.transaction() as execute:
-            record(execute, spool.now(), "service started", bundle=bundle.sha256)
+        _note(spool, "service started", bundle=bundle.sha256)
         service = Service(unit, config, spool, listener)
         _forget_receivers(spool, service.parts)
         if unit.health is not None:
@@ -109,8 +108,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
             service.run(life)
         finally:
             service.stop()
-            with spool.transaction() as execute:
-                record(execute, spool.now(), "service stopped")
+            _note(spool, "service stopped")
 
 
 class Service:
@@ -252,6 +250,15 @@ class Service:
             return
         if freed:
             log.info("deleted what is done with", extra={"freed_bytes": freed})
+
+
+def _note(spool: Spool, event: str, **facts: object) -> None:
+    """Leave an entry in the audit log; on a full disk, which is ours to tidy up, in the log."""
+    try:
+        with spool.transaction() as execute:
+            record(execute, spool.now(), event, **facts)
+    except SpoolFullError as error:
+        log.error("not in the audit log", exc_info=error, extra={"reason": event})
 
 
 def _parts(unit: UnitConfig, listener: socket.socket | None) -> Iterator[Part]:

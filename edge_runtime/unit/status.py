@@ -245,14 +245,13 @@ def _last_results(spool: Spool, mode: ModeStatus) -> Iterator[LastResult]:
 
 
 def _studies(spool: Spool) -> StudiesStatus:
-    total = spool.rows("SELECT COUNT(*) FROM study")[0][0]
-    unreported = spool.rows("SELECT COUNT(*) FROM study WHERE reported < revision")[0][0]
+    total, unreported = figures.studies(spool)
     return StudiesStatus(total=total, unreported=unreported)
 
 
 def _destinations(unit: UnitConfig, spool: Spool, now: float) -> dict[str, DestinationStatus]:
     midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = figures.sent_bytes(spool, midnight.timestamp())
+    today = figures.sent_bytes_since(spool, midnight.timestamp())
     counts: dict[str, dict[str, int]] = {one.name: {} for one in unit.destinations}
     for (name, state), number in figures.deliveries_by_state(spool).items():
         # One that unit.toml does not name any more still has what was meant for it.

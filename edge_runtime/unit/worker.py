@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,6 @@ from edge_runtime.errors import (
     RadiographError,
     SpoolFullError,
 )
-from edge_runtime.files import write_atomically
 from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
 from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.document import screening_json
@@ -94,19 +94,27 @@ def run(unit: UnitConfig, life: Life) -> None:
         ) as screener,
     ):
         worker = Worker(unit, spool, screener)
-        worker.begin()
+        begun = full = False
         while not life.stopping:
             life.beat()
             try:
+                if not begun:
+                    worker.begin()
+                    begun = True
+                worker.let_go()
                 busy = worker.step()
             except SpoolFullError as error:
                 # Nothing was recorded, and nothing is lost: it is done again when there is space.
-                log.error("no space", exc_info=error)
+                if not full:
+                    log.error("no space", exc_info=error)
+                full = True
                 life.wait(_FIRST_WAIT_S)
-                worker.let_go()
                 continue
+            full = False
             if not busy:
                 life.wait(_LOOK_S)
+        with suppress(SpoolFullError):
+            worker.let_go()
 
 
 class Worker:
@@ -116,7 +124,8 @@ class Worker:
         self._unit = unit
         self._spool = spool
         self._screener = screener
-        self._held: SpooledFilm | None = None
+        self._held: SpooledFilm | OpenStudy | None = None
+        self._unrecorded: list[Path] = []
         self._told: dict[str, str] = {}
         made_with = (
             screener.bundle.deployed_sha256, SOFTWARE,
@@ -139,20 +148,27 @@ class Worker:
             It was done and could not be recorded.
         """
         if study := claim_study(self._spool):
+            self._held = study
             self._report(study)
-            return True
-        if withdrawn := next_withdrawn(self._spool):
+        elif withdrawn := next_withdrawn(self._spool):
             self._note(withdrawn)
-            return True
-        self._held = claim_film(self._spool)
-        if self._held is None:
+        elif film := claim_film(self._spool):
+            self._held = film
+            self._screen(film)
+        else:
             return False
-        self._screen(self._held)
         self._held = None
         return True
 
     def let_go(self) -> None:
-        """Put back the film that a full disk has left in our hands."""
+        """Put back what a full disk has left in our hands, and delete what was written of it.
+
+        Raises
+        ------
+        SpoolFullError
+            Not even that could be recorded.
+        """
+        self._delete_unrecorded()
         if self._held is not None:
             give_back(self._spool, self._held)
             self._held = None
@@ -191,7 +207,7 @@ class Worker:
             live=is_live(self._spool, self._screener.bundle),
         )
         documents = tuple(self._documents(film, radiograph, screening))
-        recorded = finish(self._spool, film, result, documents)
+        recorded = self._note_recorded(finish(self._spool, film, result, documents))
         log.info(
             "screened",
             extra={
@@ -277,7 +293,9 @@ class Worker:
                 StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
             )
         reasons = json.dumps(decided.reasons)
-        recorded = report_study(self._spool, study, decided.decision, reasons, report)
+        recorded = self._note_recorded(
+            report_study(self._spool, study, decided.decision, reasons, report)
+        )
         log.info(
             "study decided",
             extra={
@@ -356,13 +374,15 @@ class Worker:
             made_at=self._now(),
         )
         note_withdrawal(self._spool, withdrawn, self._stored("ko", note, ()))
+        self._note_recorded(True)
 
     def _stored(
         self, kind: DocumentKind, made: Dataset, destinations: tuple[str, ...]
     ) -> NewDocument:
         content = file_bytes(made)
         path = self._spool.folder / RESULTS / f"{made.SOPInstanceUID}.dcm"
-        write_atomically(path, content)
+        self._spool.write(path, content)
+        self._unrecorded.append(path)
         return NewDocument(
             kind=kind,
             sop_class_uid=made.SOPClassUID,
@@ -372,6 +392,17 @@ class Worker:
             size=len(content),
             destinations=destinations,
         )
+
+    def _note_recorded(self, recorded: bool) -> bool:
+        """Keep what was written if it has its rows now, else delete it; return whether it has."""
+        if not recorded:
+            self._delete_unrecorded()
+        self._unrecorded.clear()
+        return recorded
+
+    def _delete_unrecorded(self) -> None:
+        while self._unrecorded:
+            self._unrecorded.pop().unlink(missing_ok=True)
 
     def _destinations(self, kind: SentKind) -> tuple[str, ...]:
         """Return who is to be sent objects of a kind: in shadow mode, nobody."""

@@ -37,7 +37,7 @@ class ServedUnit:
 
     def __init__(
         self, home: Path, tiny_bundle: Path, *, settings: str = "", purpose: str = "evaluated",
-        live: bool = True, spool: Path | None = None, reserve_mib: int = 10,
+        live: bool = True, spool: Path | None = None, reserve_mib: int = 10, film_mib: int = 200,
     ) -> None:  # fmt: skip
         self.home = home
         self.port = free_port()
@@ -52,7 +52,7 @@ class ServedUnit:
             f'[bundle]\npath = "{bundle}"\ntrusted_keys = "{keys}"\n'
             f'[spool]\ndirectory = "{self.spool_folder}"\nreserve_mib = {reserve_mib}\n'
             'unencrypted_because = "a test"\n'
-            f"[intake.dicom]\nport = {self.port}\n"
+            f"[intake.dicom]\nport = {self.port}\nfilm_mib = {film_mib}\n"
             f'[[intake.folders]]\npath = "{self.watched}"\nsettle_s = 0.2\nevery_s = 0.1\n'
             f"[health]\nport = {free_port()}\n{settings}"
         )

@@ -31,9 +31,9 @@ from edge_runtime.dicom_tls import server_context
 from edge_runtime.outbox import dicom_store
 from edge_runtime.outbox.commitment import take_report
 from edge_runtime.spool import Spool
-from edge_runtime.spool.delivery import bytes_sent
 from edge_runtime.spool.retention import remove_old
 from edge_runtime.unit.config import TlsSettings
+from edge_runtime.unit.figures import sent_bytes
 from tests.conftest import need
 from tests.e2e.certificates import Authority
 from tests.e2e.orthanc import Orthanc, free_port, orthanc, running, until
@@ -78,7 +78,7 @@ def test_objects_arrive_by_c_store_beside_a_dead_destination(
     assert orthanc.uids() == set(uids)
     assert set(states(folder, "dead").values()) == {"waiting"}
     with Spool(folder) as spool:
-        sent = bytes_sent(spool, 0.0)
+        sent = sent_bytes(spool)
     assert sent.keys() == {"pacs"}
     assert 3 * 270_000 < sent["pacs"] < 3 * 290_000
 
@@ -114,7 +114,7 @@ def test_a_film_is_compressed_on_its_way_and_is_the_same_film(
         del arrived["PixelData"]
         assert arrived == film_without_pixels(drawn)
     with Spool(folder) as spool:
-        assert max(bytes_sent(spool, 0.0).values()) < 600 * 500
+        assert max(sent_bytes(spool).values()) < 600 * 500
     assert not list((folder / "outgoing").iterdir())
 
 

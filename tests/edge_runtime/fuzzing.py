@@ -62,7 +62,7 @@ def _films() -> dict[str, bytes]:
     films = {}
     for name, make in {**LOSSLESS, **LOSSY}.items():
         dataset = make()
-        _adorn(dataset)
+        adorn(dataset)
         films[name] = as_file(dataset)
     for suffix, pixels, flags in (
         (".png", eight_bits(), []),
@@ -75,7 +75,9 @@ def _films() -> dict[str, bytes]:
     return films
 
 
-def _adorn(dataset: Dataset) -> None:
+def adorn(dataset: Dataset) -> None:
+    """Give a film a header that has something to break."""
+
     def table() -> Dataset:
         item = Dataset()
         item.LUTDescriptor = [256, 0, 12]

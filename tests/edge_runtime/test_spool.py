@@ -370,13 +370,86 @@ def test_retention_keeps_what_is_not_delivered(spool: Spool, clock: Clock) -> No
     admit(spool, received(spool, "film"), FILM)
     screen(spool)
     report(spool)
-    clock.now += 100 * 86400
-    assert remove_old(spool, 86400.0, 0, ()) == 0
+    pass_days(spool, clock, 100)
     deliver_all(spool)
     assert remove_old(spool, 86400.0, 0, ["pacs"]) == 0, "nor what is not committed to"
     assert remove_old(spool, 86400.0, 0, ()) > 0
     assert not list(spool.folder.rglob("*.dcm"))
     assert admit(spool, received(spool, "film"), FILM) == Outcome.DUPLICATE
+
+
+def pass_days(spool: Spool, clock: Clock, days: int) -> None:
+    """Let a unit be on every day; nothing is deleted."""
+    for _ in range(days):
+        assert remove_old(spool, 86400.0 * days, 0, ()) == 0
+        clock.now += 86400.0
+
+
+@pytest.mark.parametrize("jump_s", [20 * 365 * 86400.0, -20 * 365 * 86400.0])
+def test_a_clock_that_leaps_deletes_nothing_early(
+    spool: Spool, clock: Clock, jump_s: float
+) -> None:
+    """A unit whose clock has no battery starts decades ago; another's is wrong for a minute."""
+    keep_s = 30 * 86400.0
+    admit(spool, received(spool, "film"), FILM)
+    screen(spool)
+    report(spool)
+    deliver_all(spool)
+    assert remove_old(spool, keep_s, 0, ()) == 0
+    clock.now += jump_s
+    assert remove_old(spool, keep_s, 0, ()) == 0
+    clock.now += 60.0
+    late = replace(FILM, sop_instance_uid="1.2.3.2", study_instance_uid="1.2.4")
+    admit(spool, received(spool, "film while it was wrong"), late)
+    screen(spool)
+    report(spool)
+    deliver_all(spool)
+    clock.now -= jump_s
+    pass_days(spool, clock, 30)
+    clock.now -= 1.0
+    assert remove_old(spool, keep_s, 0, ()) == 0, "kept for as long as was asked"
+    clock.now += 2.0
+    assert remove_old(spool, keep_s, 0, ()) > 0
+    assert not list(spool.folder.rglob("*.dcm")), "nor for ever, whenever it came"
+
+
+def test_a_full_disk_is_tidied_up_whatever_the_clock_says(spool: Spool, clock: Clock) -> None:
+    admit(spool, received(spool, "film"), FILM)
+    screen(spool)
+    report(spool)
+    deliver_all(spool)
+    clock.now -= 20 * 365 * 86400.0
+    assert remove_old(spool, 30 * 86400.0, 1 << 60, ()) > 0
+
+
+@pytest.mark.parametrize("jump_s", [10 * 365 * 86400.0, -10 * 365 * 86400.0, -86400.0])
+def test_a_clock_that_leaps_strands_nothing(spool: Spool, clock: Clock, jump_s: float) -> None:
+    """What was put off before or while the clock is wrong waits no longer than it may ever."""
+    for number in range(2):
+        film = replace(FILM, sop_instance_uid=f"1.2.3.{number}", study_instance_uid=f"1.2.{number}")
+        admit(spool, received(spool, f"film {number}"), film)
+    screen(spool)
+    put_off = claim_delivery(spool, "pacs")
+    assert put_off is not None
+    not_delivered(spool, put_off, "refused", 3600.0)
+    clock.now += jump_s
+    film_put_off = claim_film(spool)
+    assert film_put_off is not None
+    fail(spool, film_put_off, "no delegate", 300.0)
+    clock.now -= jump_s
+    # The longest that an object ever waits, and a little.
+    clock.now += 3601.0
+    assert claim_film(spool) is not None
+    assert claim_delivery(spool, "pacs") is not None
+    begin(spool, WORK, "boot")
+    screen(spool)
+    while report(spool):
+        pass
+    assert len(deliver_all(spool)) > 0
+    resume(spool)
+    clock.now += 3601.0
+    deliver_all(spool)
+    assert set(states(spool)) == {"delivered"}
 
 
 def test_a_film_moves_only_as_the_states_allow(spool: Spool) -> None:
@@ -507,6 +580,21 @@ class SpoolMachine(RuleBasedStateMachine):
                 assert row["results"] == 1
             elif row["state"] in ("superseded", "withdrawn"):
                 assert row["results"] == 0
+
+    @invariant()
+    def what_is_counted_is_what_is_there(self) -> None:
+        counted = {
+            (row["what"], row["destination"], row["key"]): row["number"]
+            for row in self.spool.rows("SELECT * FROM tally WHERE what <> 'sent'")
+            if row["number"]
+        }
+        there = self.spool.rows(
+            "SELECT 'film', '', state, COUNT(*) FROM film GROUP BY 3 "
+            "UNION ALL SELECT 'result', '', decision, COUNT(*) FROM result GROUP BY 3 "
+            "UNION ALL SELECT 'study', '', '', COUNT(*) FROM study GROUP BY 3 "
+            "UNION ALL SELECT 'delivery', destination, state, COUNT(*) FROM delivery GROUP BY 2, 3"
+        )
+        assert counted == {tuple(row)[:3]: row[3] for row in there}
 
     @invariant()
     def nothing_that_was_taken_back_waits_to_be_sent(self) -> None:
