@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from edge_runtime.bundle import load_bundle, sign_bundle, write_bundle
+from edge_runtime.bundle import (
+    MANIFEST,
+    SiteFile,
+    load_bundle,
+    sign_bundle,
+    write_bundle,
+    write_site,
+)
+from edge_runtime.unit.config import load_unit
 from edge_runtime.unit.mode import go_live, load_servable
 from tests.conftest import Trained, must, osteoedge
 from tests.e2e.archived import (
@@ -165,8 +174,10 @@ def test_a_person_takes_back_what_was_sent_and_what_waits(unit: Archived) -> Non
     assert not unit.archive.of_study(pydicom.dcmread(waits).StudyInstanceUID)
 
 
-def test_another_bundle_screens_anew_what_was_not_sent(trained: Trained, tmp_path: Path) -> None:
-    """The site file, hashed into the same identity, has no reader yet: so it is the bundle."""
+@pytest.mark.parametrize("what", ["bundle", "site file"])
+def test_other_work_screens_anew_what_was_not_sent(
+    trained: Trained, tmp_path: Path, what: str
+) -> None:
     with archived(tmp_path, trained) as unit:
         sent, waits = unit.film("sent"), unit.film("waits", 1)
         unit.send(sent)
@@ -181,7 +192,10 @@ def test_another_bundle_screens_anew_what_was_not_sent(trained: Trained, tmp_pat
         before = _documents(unit, waits)
         assert unit.unit.stop() == 0
 
-        _install_another_bundle(unit)
+        if what == "bundle":
+            _install_another_bundle(unit)
+        else:
+            _install_a_site_file(unit)
         unit.unit.start()
         until(lambda: len(_documents(unit, waits)) == 6, "made anew")
         assert len(_documents(unit, sent)) == 3, "what was delivered is left alone"
@@ -196,7 +210,11 @@ def test_another_bundle_screens_anew_what_was_not_sent(trained: Trained, tmp_pat
         earlier, newer = unit.stored(sent, "sr")
         assert rejected_by(note) == delivered - {earlier.SOPInstanceUID}
         assert _replaced_by(newer) == earlier.SOPInstanceUID
-        assert newer.DeviceSerialNumber != earlier.DeviceSerialNumber, "the bundle's hash"
+        if what == "bundle":
+            assert newer.DeviceSerialNumber != earlier.DeviceSerialNumber, "the bundle's hash"
+        else:
+            assert "site file clinic" in newer.to_json()
+            assert "site file" not in earlier.to_json()
         assert len(unit.uids(sent, *RESULTS)) == 6
 
 
@@ -231,5 +249,25 @@ def _install_another_bundle(unit: Archived) -> None:
     bundle = load_bundle(path)
     write_bundle(path, bundle.manifest.model_copy(update={"version": "next"}), bundle.content)
     sign_bundle(path, path.parent / "maker")
+    _go_live(unit)
+
+
+def _install_a_site_file(unit: Archived) -> None:
+    """Give the unit thresholds of its own, and let its results out."""
+    settings = unit.unit.unit.bundle
+    bundle = load_bundle(settings.path)
+    site = SiteFile(
+        name="clinic",
+        manifest_sha256=hashlib.sha256(bundle.members[MANIFEST]).hexdigest(),
+        operating_points=bundle.manifest.calibration.operating_points,
+    )
+    write_site(unit.unit.home / "clinic.site", site, settings.path.parent / "maker")
+    toml = unit.unit.toml.read_text()
+    unit.unit.toml.write_text(toml.replace("[bundle]\n", '[bundle]\nsite = "clinic.site"\n'))
+    unit.unit.unit = load_unit(unit.unit.toml)
+    _go_live(unit)
+
+
+def _go_live(unit: Archived) -> None:
     with unit.unit.spool() as spool:
-        go_live(spool, load_servable(unit.unit.unit.bundle), "Dr Test", "the next version")
+        go_live(spool, load_servable(unit.unit.unit.bundle), "Dr Test", "other work")
