@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,7 +120,7 @@ def one_film(spool: Spool, number: int) -> Iterator[tuple[str, Callable[[], Any]
     for _ in range(2):
         yield "claim_delivery", lambda: given.append(claim_delivery(spool, "pacs"))
         delivery = given.pop()
-        yield "delivered", lambda delivery=delivery: delivered(spool, delivery, 1000)
+        yield "delivered", partial(delivered, spool, delivery, 1000)
     yield "idle: claim_film", lambda: claim_film(spool)
     yield "idle: claim_study", lambda: claim_study(spool)
     yield "idle: claim_delivery", lambda: claim_delivery(spool, "pacs")
