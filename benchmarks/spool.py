@@ -55,11 +55,11 @@ Times = dict[str, list[float]]
 
 
 def fill(spool: Spool, films: int) -> None:
-    """Enter a history of films that were delivered, in one transaction."""
-    now = spool.now()
+    """Enter a history of films that were delivered until yesterday, in one transaction."""
+    now, yesterday = spool.now(), spool.now() - _DAY_S
     with spool.transaction() as execute:
         for number in range(1, films + 1):
-            at = now - (films + 1 - number) * _DAY_S / _FILMS_A_DAY
+            at = yesterday - (films + 1 - number) * _DAY_S / _FILMS_A_DAY
             removed = at if at < now - _KEPT_S else None
             study, instance = f"2.25.8{number}", f"2.25.9{number}"
             content = hashlib.sha256(instance.encode()).hexdigest()

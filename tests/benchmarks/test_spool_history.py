@@ -18,7 +18,7 @@ def test_every_operation_is_measured_on_both_spools(tmp_path: Path) -> None:
     assert figures.deliveries_by_state(spools["full"]) == {("pacs", "sent"): 4000}
     assert figures.studies(spools["full"]) == (2000, 0)
     stored = spools["full"].row("SELECT COUNT(*) FROM film WHERE removed_at IS NULL")
-    assert stored is not None and stored[0] == 1800, "a month of them"
+    assert stored is not None and 1730 < stored[0] < 1750, "a month but today"
     for spool in spools.values():
         begin(spool, "work", "boot")
     taken = measure(spools, 2)
