@@ -44,8 +44,8 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, address: str | None) ->
     ("microseconds", "pid", "seconds"),
     [
         ("30000000", None, 15.0),
-        ("30000000", os.getpid(), 15.0),
-        ("30000000", os.getpid() + 1, None),
+        ("30000000", "ours", 15.0),
+        ("30000000", "another's", None),
         ("0", None, None),
         ("soon", None, None),
         (None, None, None),
@@ -54,10 +54,11 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, address: str | None) ->
 def test_the_watchdog_is_fed_twice_as_often_as_it_looks(
     monkeypatch: pytest.MonkeyPatch,
     microseconds: str | None,
-    pid: int | None,
+    pid: str | None,
     seconds: float | None,
 ) -> None:
-    for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", pid)):
+    pids = {"ours": os.getpid(), "another's": os.getpid() + 1, None: None}
+    for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", pids[pid])):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, str(value))
