@@ -29,6 +29,7 @@ from edge_runtime.errors import (
     OsteoedgeError,
     ResultError,
 )
+from edge_runtime.feedback.cli import feedback as feedback_verbs
 from edge_runtime.unit import cli as unit_verbs
 
 COMMAND_GROUP = "osteoedge.commands"
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle_verbs, name="bundle")
+app.add_typer(feedback_verbs, name="feedback")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
 
