@@ -5,25 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TypedDict
 
 from pydicom.dataset import Dataset
 
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.reports.capture import secondary_capture
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import ReportedFilm, StudySummary
 from edge_runtime.reports.uids import ResultKind, WorkIdentity, result_uid, series_uid
 from edge_runtime.screener import Screening
-
-
-class _Instance(TypedDict):
-    uid: str
-    series_uid: str
-    number: int
-    made_at: datetime
 
 
 def film_objects(
@@ -58,8 +51,8 @@ def film_objects(
     study = screening.source.study_instance_uid or ""
     made_at = datetime.now().astimezone()
 
-    def named(kind: ResultKind, revision: int | None = None) -> _Instance:
-        return _Instance(
+    def named(kind: ResultKind, revision: int | None = None) -> Instance:
+        return Instance(
             uid=result_uid(kind, work, study_revision=revision),
             series_uid=series_uid(kind, study, work),
             number=1,
@@ -68,13 +61,13 @@ def film_objects(
 
     if "sr" in formats:
         summary = StudySummary(screening.decision, screening.reasons, revision=1, films=1)
-        report = study_report([ReportedFilm(header, screening)], summary, **named("sr", 1))
+        report = study_report([ReportedFilm(header, screening)], summary, named("sr", 1))
         yield ".sr.dcm", file_bytes(report)
     if "sc" in formats and radiograph is not None:
-        capture = secondary_capture(header, radiograph, screening, spec, **named("sc"))
+        capture = secondary_capture(header, radiograph, screening, spec, named("sc"))
         yield ".sc.dcm", file_bytes(capture)
     if "seg" in formats:
-        marked = lesion_segmentation(header, screening, spec, **named("seg"))
+        marked = lesion_segmentation(header, screening, spec, named("seg"))
         if marked is not None:
             yield ".seg.dcm", file_bytes(marked)
 

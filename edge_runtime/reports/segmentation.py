@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence, seg
 from pydicom.dataset import Dataset
@@ -18,6 +16,7 @@ from edge_runtime.reports.header import (
     read_source,
     series_description,
 )
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.uids import derived_uid
 from edge_runtime.screener import Screening
 
@@ -28,11 +27,7 @@ def lesion_segmentation(
     header: Dataset,
     screening: Screening,
     spec: InputSpec,
-    *,
-    uid: str,
-    series_uid: str,
-    number: int,
-    made_at: datetime,
+    instance: Instance,
 ) -> Dataset | None:
     """Return the marked area, one segment of one frame; None where nothing is marked.
 
@@ -46,12 +41,6 @@ def lesion_segmentation(
         The film's data set, with or without pixels.
     screening
         With its mask, so not one that was read again from JSON.
-    uid, series_uid
-        Of :mod:`edge_runtime.reports.uids`.
-    number
-        Instance Number, from 1.
-    made_at
-        See :func:`edge_runtime.reports.header.complete`.
 
     Raises
     ------
@@ -86,11 +75,11 @@ def lesion_segmentation(
         pixel_array=mask[np.newaxis],
         segmentation_type=seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[segment],
-        series_instance_uid=series_uid,
+        series_instance_uid=instance.series_uid,
         series_number=SERIES_NUMBER,
         series_description=series_description(screening.synthetic),
-        sop_instance_uid=uid,
-        instance_number=number,
+        sop_instance_uid=instance.uid,
+        instance_number=instance.number,
         content_label="LESION",
         content_description=screening.notice,
         **equipment(screening),
@@ -98,9 +87,9 @@ def lesion_segmentation(
     segmentation.PatientOrientation = source.image.PatientOrientation
     if source.requests:
         segmentation.RequestAttributesSequence = list(source.requests)
-    complete(segmentation, source, made_at)
+    complete(segmentation, source, instance.made_at)
     # highdicom draws one at random.
-    dimensions = derived_uid("dimensions", uid)
+    dimensions = derived_uid("dimensions", instance.uid)
     segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
     segmentation.DimensionIndexSequence[0].DimensionOrganizationUID = dimensions
     return segmentation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 
 import highdicom.sr as sr
 import numpy as np
@@ -24,6 +23,7 @@ from edge_runtime.reports.header import (
     requested_procedures,
     series_description,
 )
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import derived_uid
 from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
@@ -39,11 +39,8 @@ _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 def study_report(
     films: Sequence[ReportedFilm],
     study: StudySummary,
+    instance: Instance,
     *,
-    uid: str,
-    series_uid: str,
-    number: int,
-    made_at: datetime,
     predecessors: Sequence[Predecessor] = (),
 ) -> Dataset:
     """Return the report of all current films of a study.
@@ -56,12 +53,6 @@ def study_report(
     ----------
     films
         At least one; all of one study. The report's own equipment is that of the first.
-    uid, series_uid
-        Of :mod:`edge_runtime.reports.uids`.
-    number
-        Instance Number, from 1.
-    made_at
-        See :func:`edge_runtime.reports.header.complete`.
     predecessors
         Delivered reports that this one supersedes.
 
@@ -98,11 +89,11 @@ def study_report(
     document = sr.Comprehensive3DSR(
         evidence=[source.image for source in sources],
         content=report[0],
-        series_instance_uid=series_uid,
+        series_instance_uid=instance.series_uid,
         series_number=SERIES_NUMBER,
         series_description=series_description(any(film.screening.synthetic for film in films)),
-        sop_instance_uid=uid,
-        instance_number=number,
+        sop_instance_uid=instance.uid,
+        instance_number=instance.number,
         is_complete=True,
         is_final=False,
         is_verified=False,
@@ -111,7 +102,7 @@ def study_report(
         coding_schemes=[own.scheme_identification()],
         **equipment(first),
     )
-    complete(document, sources[0], made_at)
+    complete(document, sources[0], instance.made_at)
     return document
 
 

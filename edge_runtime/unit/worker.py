@@ -28,6 +28,7 @@ from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
 from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.document import screening_json
 from edge_runtime.reports.film import file_bytes
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.rejection_note import Reference, rejection_note
 from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.structured import study_report
@@ -232,16 +233,15 @@ class Worker:
             yield from self._made(
                 "sc", film, header, identity,
                 lambda uid, series: secondary_capture(
-                    header, radiograph, screening, spec, uid=uid, series_uid=series,
-                    number=film.id, made_at=made_at, revision=film.result_revision,
+                    header, radiograph, screening, spec,
+                    Instance(uid, series, film.id, made_at), revision=film.result_revision,
                 ),
             )  # fmt: skip
         if radiograph is not None and "seg" in self._unit.screening.results:
             yield from self._made(
                 "seg", film, header, identity,
                 lambda uid, series: lesion_segmentation(
-                    header, screening, spec, uid=uid, series_uid=series, number=film.id,
-                    made_at=made_at,
+                    header, screening, spec, Instance(uid, series, film.id, made_at)
                 ),
             )  # fmt: skip
         if destinations := self._destinations("original"):
@@ -311,7 +311,12 @@ class Worker:
             if header is not None:
                 films.append(ReportedFilm(header, Screening.model_validate_json(view.document)))
         identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
-        uid = result_uid("sr", *identities, study_revision=study.revision)
+        instance = Instance(
+            uid=result_uid("sr", *identities, study_revision=study.revision),
+            series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
+            number=study.revision,
+            made_at=self._now(),
+        )
         before = study.sent_report
         predecessors = (
             ()
@@ -327,15 +332,7 @@ class Worker:
             )
         )
         try:
-            report = study_report(
-                films,
-                summary,
-                uid=uid,
-                series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
-                number=study.revision,
-                made_at=self._now(),
-                predecessors=predecessors,
-            )
+            report = study_report(films, summary, instance, predecessors=predecessors)
         except (OsteoedgeError, ValueError) as error:
             log.error(
                 "not made",
@@ -364,15 +361,13 @@ class Worker:
             for document in withdrawn
         ]
         uids = sorted(document.sop_instance_uid for document in withdrawn)
-        note = rejection_note(
-            header,
-            first.reason,
-            rejected,
+        instance = Instance(
             uid=derived_uid("note", *uids),
             series_uid=derived_uid("notes", first.study_instance_uid),
             number=first.id,
             made_at=self._now(),
         )
+        note = rejection_note(header, first.reason, rejected, instance)
         note_withdrawal(self._spool, withdrawn, self._stored("ko", note, ()))
         self._note_recorded(True)
 

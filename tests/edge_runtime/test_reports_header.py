@@ -134,7 +134,7 @@ def test_no_name_is_in_a_warning_and_no_uid_in_the_log(
     header.ReferringPhysicianName = "Drwhatsit"
     report(ReportedFilm(header, screening()))
     secondary_capture(
-        header, read_radiograph(hospital_film()), screening(), SPEC, **named("sc", screening())
+        header, read_radiograph(hospital_film()), screening(), SPEC, named("sc", screening())
     )
     said = " ".join(str(warning.message) for warning in recwarn)
     assert "Mononymous" not in said and "Drwhatsit" not in said
