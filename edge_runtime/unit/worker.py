@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from pydicom.dataset import Dataset
 
@@ -25,12 +24,10 @@ from edge_runtime.errors import (
     SpoolFullError,
 )
 from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
-from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.document import screening_json
-from edge_runtime.reports.film import file_bytes
+from edge_runtime.reports.film import FILM_KINDS, file_bytes, film_object
 from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.rejection_note import Reference, rejection_note
-from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, derived_uid, result_uid, series_uid
@@ -229,21 +226,24 @@ class Worker:
         identity = self._identity(film.content_sha256, film.result_revision)
         made_at = self._now()
         spec = self._screener.bundle.manifest.input_spec
-        if radiograph is not None and "sc" in self._unit.screening.results:
-            yield from self._made(
-                "sc", film, header, identity,
-                lambda uid, series: secondary_capture(
-                    header, radiograph, screening, spec,
-                    Instance(uid, series, film.id, made_at), revision=film.result_revision,
-                ),
-            )  # fmt: skip
-        if radiograph is not None and "seg" in self._unit.screening.results:
-            yield from self._made(
-                "seg", film, header, identity,
-                lambda uid, series: lesion_segmentation(
-                    header, screening, spec, Instance(uid, series, film.id, made_at)
-                ),
-            )  # fmt: skip
+        for kind in FILM_KINDS:
+            if kind not in self._unit.screening.results:
+                continue
+            try:
+                made = film_object(
+                    kind, header, radiograph, screening, spec, identity,
+                    number=film.id, made_at=made_at,
+                )  # fmt: skip
+            except OsteoedgeError as error:
+                # The decision stands without its picture; the report tells it.
+                log.error(
+                    "not made",
+                    exc_info=error,
+                    extra={"film": hashed(film.sop_instance_uid), "kind": kind},
+                )
+                continue
+            if made is not None:
+                yield self._stored(kind, made, self._destinations(kind))
         if destinations := self._destinations("original"):
             yield NewDocument(
                 kind="original",
@@ -254,29 +254,6 @@ class Worker:
                 size=film.path.stat().st_size,
                 destinations=destinations,
             )
-
-    def _made(
-        self,
-        kind: Literal["sc", "seg"],
-        film: SpooledFilm,
-        header: Dataset,
-        identity: WorkIdentity,
-        make: Callable[[str, str], Dataset | None],
-    ) -> Iterator[NewDocument]:
-        uid = result_uid(kind, identity)
-        series = series_uid(kind, str(header.get("StudyInstanceUID", "")), identity)
-        try:
-            made = make(uid, series)
-        except OsteoedgeError as error:
-            # The decision stands without its picture; the report tells it.
-            log.error(
-                "not made",
-                exc_info=error,
-                extra={"film": hashed(film.sop_instance_uid), "kind": kind},
-            )
-            return
-        if made is not None:
-            yield self._stored(kind, made, self._destinations(kind))
 
     def _report(self, study: OpenStudy) -> None:
         """Decide on a study anew and write its report."""
