@@ -13,13 +13,8 @@ from pydicom.uid import JPEGBaseline8Bit
 from edge_runtime.dicom_header import text
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph
-from edge_runtime.reports.header import (
-    FilmSource,
-    complete,
-    equipment,
-    read_source,
-    series_description,
-)
+from edge_runtime.reports.device import equipment
+from edge_runtime.reports.header import FilmSource, complete_image, read_source, series_description
 from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.overlay import LONG_SIDE, draw_overlay
 from edge_runtime.screener import Screening
@@ -86,15 +81,12 @@ def secondary_capture(
     image.SourceImageSequence = [_film(source)]
     # Of the series, which has pictures of both sides.
     image.Laterality = ""
-    image.PatientOrientation = source.image.PatientOrientation
     # The film's own burned-in words, which may name a person, come along.
     image.BurnedInAnnotation = "NO" if text(header, "BurnedInAnnotation") == "NO" else "YES"
     image.LossyImageCompression = "01"
     image.LossyImageCompressionMethod = "ISO_10918_1"
     image.LossyImageCompressionRatio = f"{picture.nbytes / len(image.PixelData):.2f}"
-    if source.requests:
-        image.RequestAttributesSequence = list(source.requests)
-    complete(image, source, instance.made_at)
+    complete_image(image, source, instance.made_at)
     image.DateOfSecondaryCapture = image.ContentDate
     image.TimeOfSecondaryCapture = image.ContentTime
     return image

@@ -7,23 +7,16 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
-import edge_runtime
 from edge_runtime.rejection import Reason
-from edge_runtime.reports.header import (
-    MANUFACTURER,
-    MODEL_NAME,
-    complete,
-    read_source,
-    requested_procedures,
-)
+from edge_runtime.reports.device import MANUFACTURER, MODEL_NAME, observer
+from edge_runtime.reports.header import complete, read_source, requested_procedures
 from edge_runtime.reports.instance import Instance
-from edge_runtime.reports.uids import derived_uid
+from edge_runtime.screener import SOFTWARE
 
 SERIES_NUMBER = 9904
 
@@ -68,19 +61,12 @@ def rejection_note(
     if {reference.study_instance_uid for reference in rejected} != {source.image.StudyInstanceUID}:
         raise ValueError("a rejection note is of results of one study, the film's")
     evidence = [_evidence(source.image, reference) for reference in rejected]
-    software = f"osteoedge {edge_runtime.__version__}"
-    device = DeviceObserverIdentifyingAttributes(
-        uid=derived_uid("device", software),
-        name=MODEL_NAME,
-        manufacturer_name=MANUFACTURER,
-        model_name=software,
-    )
     note = KeyObjectSelectionDocument(
         evidence=evidence,
         content=KeyObjectSelection(
             document_title=_TITLES[reason],
             referenced_objects=evidence,
-            observer_device_context=ObserverContext(codes.DCM.Device, device),
+            observer_device_context=observer(SOFTWARE),
             description="Results of osteoedge that are withdrawn: do not use them",
         ),
         series_instance_uid=instance.series_uid,
@@ -91,7 +77,7 @@ def rejection_note(
         requested_procedures=requested_procedures([source]) or None,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
-        software_versions=software,
+        software_versions=SOFTWARE,
     )
     complete(note, source, instance.made_at)
     return note

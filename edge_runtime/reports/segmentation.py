@@ -9,15 +9,10 @@ from pydicom.sr.codedict import codes
 
 from edge_runtime.decision import to_film
 from edge_runtime.preprocess import InputSpec, place
-from edge_runtime.reports.header import (
-    MANUFACTURER,
-    complete,
-    equipment,
-    read_source,
-    series_description,
-)
+from edge_runtime.reports.device import MANUFACTURER, equipment
+from edge_runtime.reports.header import complete_image, read_source, series_description
 from edge_runtime.reports.instance import Instance
-from edge_runtime.reports.uids import derived_uid
+from edge_runtime.reports.uids import derived_uid, tracking_uid
 from edge_runtime.screener import Screening
 
 SERIES_NUMBER = 9903
@@ -59,7 +54,6 @@ def lesion_segmentation(
         source=MANUFACTURER,
         parameters={"bundle sha256": screening.bundle.sha256, "software": screening.software},
     )
-    work = (screening.source.sha256, screening.bundle.sha256, screening.software)
     segment = seg.SegmentDescription(
         segment_number=1,
         segment_label="Possible bone lesion",
@@ -67,7 +61,7 @@ def lesion_segmentation(
         segmented_property_type=codes.SCT.Lesion,
         algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
-        tracking_uid=derived_uid("tracking", *work, "mask"),
+        tracking_uid=tracking_uid(screening, "mask"),
         tracking_id="marked area",
     )
     segmentation = seg.Segmentation(
@@ -84,10 +78,7 @@ def lesion_segmentation(
         content_description=screening.notice,
         **equipment(screening),
     )
-    segmentation.PatientOrientation = source.image.PatientOrientation
-    if source.requests:
-        segmentation.RequestAttributesSequence = list(source.requests)
-    complete(segmentation, source, instance.made_at)
+    complete_image(segmentation, source, instance.made_at)
     # highdicom draws one at random.
     dimensions = derived_uid("dimensions", instance.uid)
     segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions

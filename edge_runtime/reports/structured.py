@@ -13,19 +13,17 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from edge_runtime import dicom_header
 from edge_runtime.reports import codes as own
+from edge_runtime.reports.device import MANUFACTURER, equipment, observer
 from edge_runtime.reports.header import (
-    MANUFACTURER,
-    MODEL_NAME,
     FilmSource,
     complete,
-    equipment,
     read_source,
     requested_procedures,
     series_description,
 )
 from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
-from edge_runtime.reports.uids import derived_uid
+from edge_runtime.reports.uids import tracking_uid
 from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
 from edge_runtime.screener import Lesion, Screening
 
@@ -72,7 +70,9 @@ def study_report(
         raise ValueError("a report is of the films of one study")
     first = films[0].screening
     report = sr.MeasurementReport(
-        observation_context=_observer(first),
+        observation_context=sr.ObservationContext(
+            observer_device_context=observer(first.software, first.bundle.sha256)
+        ),
         procedure_reported=codes.cid100.XRUnspecifiedBodyRegion,
         title=codes.DCM.ImagingMeasurementReport,
         imaging_measurements=[
@@ -112,18 +112,6 @@ def _place(film: ReportedFilm) -> tuple[float, float, str]:
         dicom_header.number(film.header, f"{what}Number") or 0.0 for what in ("Series", "Instance")
     )
     return series, instance, dicom_header.text(film.header, "SOPInstanceUID") or ""
-
-
-def _observer(screening: Screening) -> sr.ObservationContext:
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=derived_uid("device", screening.bundle.sha256, screening.software),
-        name=MODEL_NAME,
-        manufacturer_name=MANUFACTURER,
-        model_name=screening.software,
-        serial_number=screening.bundle.sha256,
-    )
-    context = sr.ObserverContext(codes.DCM.Device, device)
-    return sr.ObservationContext(observer_device_context=context)
 
 
 def _remarks(
@@ -234,9 +222,7 @@ def _probabilities(screening: Screening) -> Iterator[sr.Measurement]:
 
 
 def _tracking(screening: Screening, name: str, what: str) -> sr.TrackingIdentifier:
-    """Name what was observed: the same film by the same bundle, the same area, in every report."""
-    work = (screening.source.sha256, screening.bundle.sha256, screening.software)
-    return sr.TrackingIdentifier(uid=derived_uid("tracking", *work, what), identifier=name)
+    return sr.TrackingIdentifier(uid=tracking_uid(screening, what), identifier=name)
 
 
 def _algorithm(screening: Screening) -> sr.AlgorithmIdentification:
