@@ -13,7 +13,7 @@ from typing import Literal
 
 from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
-from edge_runtime.spool.database import RESULTS, Execute, Spool
+from edge_runtime.spool.database import RESULTS, Execute, Spool, set_settings
 from edge_runtime.spool.states import FilmState
 from edge_runtime.spool.withdrawal import cancel_waiting, retract, retract_results
 
@@ -21,6 +21,8 @@ from edge_runtime.spool.withdrawal import cancel_waiting, retract, retract_resul
 MAX_STARTS = 3
 # A waiting time beyond any that is ever set: the clock was put back.
 CLOCK_JUMP_S = 2 * 3600.0
+# Rows of the table `setting`: what the worker makes results with, and the machine's last start.
+WORK_SETTING, _BOOT_SETTING = "work", "boot_id"
 
 DocumentKind = Literal["sr", "sc", "seg", "ko", "original"]
 
@@ -183,14 +185,12 @@ def begin(spool: Spool, work: str, boot_id: str) -> None:
     """
     now = spool.now()
     with spool.transaction() as execute:
-        last = execute("SELECT value FROM setting WHERE key = 'boot_id'").fetchone()
-        rebooted = last is not None and last["value"] != boot_id
+        rebooted = spool.setting(_BOOT_SETTING) not in (None, boot_id)
         execute(
             "UPDATE film SET state = ?, state_since = ?, starts = starts - ? WHERE state = ?",
             FilmState.RECEIVED, now, int(rebooted), FilmState.SCREENING,
         )  # fmt: skip
-        for key, value in (("work", work), ("boot_id", boot_id)):
-            execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
+        set_settings(execute, {WORK_SETTING: work, _BOOT_SETTING: boot_id})
         execute(
             "UPDATE film SET state = ?, state_since = ?, starts = 0 WHERE state IN (?, ?, ?) "
             "AND EXISTS (SELECT 1 FROM result r WHERE r.film_id = film.id AND r.current "

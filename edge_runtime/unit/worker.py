@@ -34,7 +34,7 @@ from edge_runtime.reports.uids import WorkIdentity, derived_uid, result_uid, ser
 from edge_runtime.screener import SOFTWARE, Screener, Screening, source_of
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import hashed
-from edge_runtime.spool.database import RESULTS
+from edge_runtime.spool.database import RESULTS, set_settings
 from edge_runtime.spool.work import (
     DocumentKind,
     NewDocument,
@@ -398,8 +398,7 @@ class Worker:
         }
         if told != self._told:
             with self._spool.transaction() as execute:
-                for key, value in told.items():
-                    execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
+                set_settings(execute, told)
             self._told = told
 
 
