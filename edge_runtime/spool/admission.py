@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import FILMS, QUARANTINE, Execute, Spool, sync_folder
-from edge_runtime.spool.states import FilmState
+from edge_runtime.spool.states import ENDED, FilmState
 from edge_runtime.spool.withdrawal import supersede, withdraw_film
 from edge_runtime.spool.work import WORK_SETTING
 
@@ -102,9 +102,7 @@ def _again(execute: Execute, spool: Spool, film: sqlite3.Row) -> Outcome:
     result = execute("SELECT work FROM result WHERE film_id = ? AND current", film["id"]).fetchone()
     if work is None or result is None or result["work"] == work or film["removed_at"]:
         return Outcome.DUPLICATE
-    if film["state"] not in (
-        FilmState.REPORTED, FilmState.UNABLE, FilmState.DELIVERED, FilmState.QUARANTINED,
-    ):  # fmt: skip
+    if film["state"] not in (*ENDED, FilmState.DELIVERED):
         return Outcome.DUPLICATE
     execute(
         "UPDATE film SET state = ?, state_since = ?, starts = 0 WHERE id = ?",

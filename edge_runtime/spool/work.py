@@ -14,7 +14,7 @@ from typing import Literal
 from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import RESULTS, Execute, Spool, set_settings
-from edge_runtime.spool.states import FilmState
+from edge_runtime.spool.states import ENDED, FilmState
 from edge_runtime.spool.withdrawal import cancel_waiting, retract, retract_results
 
 # A film that was begun this often, and never ended, ends the worker; it is set aside.
@@ -23,6 +23,11 @@ MAX_STARTS = 3
 CLOCK_JUMP_S = 2 * 3600.0
 # Rows of the table `setting`: what the worker makes results with, and the machine's last start.
 WORK_SETTING, _BOOT_SETTING = "work", "boot_id"
+# Of a document `d`: it was sent, or may have been.
+_WENT = (
+    "EXISTS (SELECT 1 FROM delivery x WHERE x.document_id = d.id "
+    "AND (x.state IN ('sending', 'sent', 'committed') OR x.uncertain))"
+)
 
 DocumentKind = Literal["sr", "sc", "seg", "ko", "original"]
 
@@ -199,8 +204,7 @@ def begin(spool: Spool, work: str, boot_id: str) -> None:
             "            WHERE df.film_id = film.id AND d.state = 'waiting') "
             "AND NOT EXISTS (SELECT 1 FROM document_film df JOIN delivery d USING (document_id) "
             "                WHERE df.film_id = film.id AND d.state IN ('sent', 'committed'))",
-            FilmState.RECEIVED, now, FilmState.REPORTED, FilmState.UNABLE, FilmState.QUARANTINED,
-            work,
+            FilmState.RECEIVED, now, *ENDED, work,
         )  # fmt: skip
 
 
@@ -343,9 +347,7 @@ def claim_study(spool: Spool) -> OpenStudy | None:
     )
     sent = spool.row(
         "SELECT * FROM document d WHERE study_instance_uid = ? AND kind = 'sr' "
-        "AND withdrawn IS NULL AND EXISTS (SELECT 1 FROM delivery x WHERE x.document_id = d.id "
-        "AND (x.state IN ('sending', 'sent', 'committed') OR x.uncertain)) "
-        "ORDER BY study_revision DESC LIMIT 1",
+        f"AND withdrawn IS NULL AND {_WENT} ORDER BY study_revision DESC LIMIT 1",
         uid,
     )
     return OpenStudy(
@@ -554,9 +556,7 @@ def _has_original(execute: Execute, film_id: int) -> bool:
 def _cancel_waiting_reports(execute: Execute, study_uid: str) -> None:
     """Cancel earlier reports where they wait; one that went nowhere is withdrawn altogether."""
     earlier: list[sqlite3.Row] = execute(
-        "SELECT d.id, EXISTS (SELECT 1 FROM delivery x WHERE x.document_id = d.id "
-        "AND (x.state IN ('sending', 'sent', 'committed') OR x.uncertain)) AS went "
-        "FROM document d "
+        f"SELECT d.id, {_WENT} AS went FROM document d "
         "WHERE study_instance_uid = ? AND kind = 'sr' AND withdrawn IS NULL",
         study_uid,
     ).fetchall()
