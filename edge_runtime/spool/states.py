@@ -19,6 +19,9 @@ class FilmState(StrEnum):
     WITHDRAWN = "withdrawn"  # rejected by the console or a person
 
 
+# A film that was begun this often, and never ended, ends the worker; it is set aside.
+MAX_STARTS = 3
+
 _S = FilmState
 ENDED = (_S.REPORTED, _S.UNABLE, _S.QUARANTINED)
 """Has a result that is not delivered yet."""

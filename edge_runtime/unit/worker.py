@@ -35,24 +35,22 @@ from edge_runtime.screener import SOFTWARE, Screener, Screening, source_of
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import hashed
 from edge_runtime.spool.database import RESULTS, set_settings
-from edge_runtime.spool.work import (
-    DocumentKind,
-    NewDocument,
-    NewResult,
-    OpenStudy,
-    SpooledFilm,
+from edge_runtime.spool.documents import DocumentKind, NewDocument, sweep_results
+from edge_runtime.spool.notes import (
     WithdrawnDocument,
-    begin,
-    claim_film,
-    claim_study,
-    fail,
-    finish,
-    give_back,
     give_up_withdrawal,
     next_withdrawn,
     note_withdrawal,
-    report_study,
-    sweep_results,
+)
+from edge_runtime.spool.studies import OpenStudy, claim_study, report_study
+from edge_runtime.spool.work import (
+    NewResult,
+    SpooledFilm,
+    begin,
+    claim_film,
+    fail,
+    finish,
+    give_back,
 )
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
