@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from pydicom.dataset import Dataset
 
@@ -25,36 +24,33 @@ from edge_runtime.errors import (
     SpoolFullError,
 )
 from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
-from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.document import screening_json
-from edge_runtime.reports.film import file_bytes
+from edge_runtime.reports.film import FILM_KINDS, file_bytes, film_object
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.rejection_note import Reference, rejection_note
-from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, derived_uid, result_uid, series_uid
 from edge_runtime.screener import SOFTWARE, Screener, Screening, source_of
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import hashed
-from edge_runtime.spool.database import RESULTS
-from edge_runtime.spool.work import (
-    DocumentKind,
-    NewDocument,
-    NewResult,
-    OpenStudy,
-    SpooledFilm,
+from edge_runtime.spool.database import RESULTS, set_settings
+from edge_runtime.spool.documents import DocumentKind, NewDocument, sweep_results
+from edge_runtime.spool.notes import (
     WithdrawnDocument,
-    begin,
-    claim_film,
-    claim_study,
-    fail,
-    finish,
-    give_back,
     give_up_withdrawal,
     next_withdrawn,
     note_withdrawal,
-    report_study,
-    sweep_results,
+)
+from edge_runtime.spool.studies import OpenStudy, claim_study, report_study
+from edge_runtime.spool.work import (
+    NewResult,
+    SpooledFilm,
+    begin,
+    claim_film,
+    fail,
+    finish,
+    give_back,
 )
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
@@ -228,22 +224,24 @@ class Worker:
         identity = self._identity(film.content_sha256, film.result_revision)
         made_at = self._now()
         spec = self._screener.bundle.manifest.input_spec
-        if radiograph is not None and "sc" in self._unit.screening.results:
-            yield from self._made(
-                "sc", film, header, identity,
-                lambda uid, series: secondary_capture(
-                    header, radiograph, screening, spec, uid=uid, series_uid=series,
-                    number=film.id, made_at=made_at, revision=film.result_revision,
-                ),
-            )  # fmt: skip
-        if radiograph is not None and "seg" in self._unit.screening.results:
-            yield from self._made(
-                "seg", film, header, identity,
-                lambda uid, series: lesion_segmentation(
-                    header, screening, spec, uid=uid, series_uid=series, number=film.id,
-                    made_at=made_at,
-                ),
-            )  # fmt: skip
+        for kind in FILM_KINDS:
+            if kind not in self._unit.screening.results:
+                continue
+            try:
+                made = film_object(
+                    kind, header, radiograph, screening, spec, identity,
+                    number=film.id, made_at=made_at,
+                )  # fmt: skip
+            except OsteoedgeError as error:
+                # The decision stands without its picture; the report tells it.
+                log.error(
+                    "not made",
+                    exc_info=error,
+                    extra={"film": hashed(film.sop_instance_uid), "kind": kind},
+                )
+                continue
+            if made is not None:
+                yield self._stored(kind, made, self._destinations(kind))
         if destinations := self._destinations("original"):
             yield NewDocument(
                 kind="original",
@@ -254,29 +252,6 @@ class Worker:
                 size=film.path.stat().st_size,
                 destinations=destinations,
             )
-
-    def _made(
-        self,
-        kind: Literal["sc", "seg"],
-        film: SpooledFilm,
-        header: Dataset,
-        identity: WorkIdentity,
-        make: Callable[[str, str], Dataset | None],
-    ) -> Iterator[NewDocument]:
-        uid = result_uid(kind, identity)
-        series = series_uid(kind, str(header.get("StudyInstanceUID", "")), identity)
-        try:
-            made = make(uid, series)
-        except OsteoedgeError as error:
-            # The decision stands without its picture; the report tells it.
-            log.error(
-                "not made",
-                exc_info=error,
-                extra={"film": hashed(film.sop_instance_uid), "kind": kind},
-            )
-            return
-        if made is not None:
-            yield self._stored(kind, made, self._destinations(kind))
 
     def _report(self, study: OpenStudy) -> None:
         """Decide on a study anew and write its report."""
@@ -311,7 +286,12 @@ class Worker:
             if header is not None:
                 films.append(ReportedFilm(header, Screening.model_validate_json(view.document)))
         identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
-        uid = result_uid("sr", *identities, study_revision=study.revision)
+        instance = Instance(
+            uid=result_uid("sr", *identities, study_revision=study.revision),
+            series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
+            number=study.revision,
+            made_at=self._now(),
+        )
         before = study.sent_report
         predecessors = (
             ()
@@ -327,15 +307,7 @@ class Worker:
             )
         )
         try:
-            report = study_report(
-                films,
-                summary,
-                uid=uid,
-                series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
-                number=study.revision,
-                made_at=self._now(),
-                predecessors=predecessors,
-            )
+            report = study_report(films, summary, instance, predecessors=predecessors)
         except (OsteoedgeError, ValueError) as error:
             log.error(
                 "not made",
@@ -364,15 +336,13 @@ class Worker:
             for document in withdrawn
         ]
         uids = sorted(document.sop_instance_uid for document in withdrawn)
-        note = rejection_note(
-            header,
-            first.reason,
-            rejected,
+        instance = Instance(
             uid=derived_uid("note", *uids),
             series_uid=derived_uid("notes", first.study_instance_uid),
             number=first.id,
             made_at=self._now(),
         )
+        note = rejection_note(header, first.reason, rejected, instance)
         note_withdrawal(self._spool, withdrawn, self._stored("ko", note, ()))
         self._note_recorded(True)
 
@@ -426,8 +396,7 @@ class Worker:
         }
         if told != self._told:
             with self._spool.transaction() as execute:
-                for key, value in told.items():
-                    execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
+                set_settings(execute, told)
             self._told = told
 
 
