@@ -193,3 +193,18 @@ def test_our_code_logs_fixed_sentences() -> None:
             place = f"{path.relative_to(ROOT)}:{call.lineno}"
             assert isinstance(words, ast.Constant), f"{place} puts a sentence together"
             assert len(call.args) == 1 + (call.func.attr == "log"), place  # type: ignore[attr-defined]
+
+
+def test_every_logger_of_ours_has_the_name_of_its_module() -> None:
+    """Of another name, it would be taken for a library's, and its sentences and facts left out."""
+    found = 0
+    for path in (ROOT / "edge_runtime").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.parse(path.read_text()).body:
+            if not isinstance(node, ast.Assign) or "getLogger(" not in ast.unparse(node.value):
+                continue
+            found += 1
+            # The second: __name__ is __main__ in a module that is run as a process of its own.
+            own = ("logging.getLogger(__name__)", f"logging.getLogger({module!r})")
+            assert ast.unparse(node.value) in own, f"{path.relative_to(ROOT)}:{node.lineno}"
+    assert found > 10
