@@ -29,11 +29,11 @@ from rich.text import Text
 import edge_runtime
 from edge_runtime.bundle import ModelBundle
 from edge_runtime.errors import ConfigError, DelegateError, GateError, OsteoedgeError
-from edge_runtime.screener import Screener
 from edge_runtime.spool.database import DATABASE, sync_folder
 from edge_runtime.unit.config import DicomDestination, StowDestination, TlsSettings, UnitConfig
 from edge_runtime.unit.mode import load_servable
 from edge_runtime.unit.running import open_spool, service_pid
+from edge_runtime.unit.screening import make_screener
 from edge_runtime.unit.volume import DURABLE, encryption_of, mount_of, nearest
 
 Level = Literal["ok", "note", "warning", "failure"]
@@ -154,16 +154,8 @@ def _about_purpose(bundle: ModelBundle) -> Finding:
 
 
 def _check_delegate(unit: UnitConfig, bundle: ModelBundle) -> Iterator[Finding]:
-    asked = unit.screening
     try:
-        screener = Screener(
-            bundle,
-            asked.delegate,
-            asked.threads,
-            fallback=asked.fallback,
-            external_delegate=asked.external_delegate,
-            external_options=asked.external_options,
-        )
+        screener = make_screener(bundle, unit.screening)
     except DelegateError as error:
         yield _failure("delegate", error)
         return

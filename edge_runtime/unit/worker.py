@@ -59,6 +59,7 @@ from edge_runtime.spool.work import (
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.mode import is_live, load_servable
+from edge_runtime.unit.screening import make_screener
 from edge_runtime.unit.status import DEGRADED_SETTING, DELEGATE_SETTING
 from edge_runtime.unit.study import decide_study
 
@@ -80,18 +81,9 @@ def run(unit: UnitConfig, life: Life) -> None:
         The bundle may not serve, no delegate runs it, or the spool cannot be used.
     """
     bundle = load_servable(unit.bundle)
-    settings = unit.screening
     with (
         Spool(unit.spool.directory) as spool,
-        Screener(
-            bundle,
-            settings.delegate,
-            settings.threads,
-            fallback=settings.fallback,
-            intended_use=settings.intended_use,
-            external_delegate=settings.external_delegate,
-            external_options=settings.external_options,
-        ) as screener,
+        make_screener(bundle, unit.screening) as screener,
     ):
         worker = Worker(unit, spool, screener)
         begun = full = False
