@@ -31,6 +31,7 @@ from edge_runtime.bundle import ModelBundle
 from edge_runtime.errors import ConfigError, DelegateError, GateError, OsteoedgeError
 from edge_runtime.spool.database import DATABASE, sync_folder
 from edge_runtime.unit.config import DicomDestination, StowDestination, TlsSettings, UnitConfig
+from edge_runtime.unit.listening import listen
 from edge_runtime.unit.mode import load_servable
 from edge_runtime.unit.running import open_spool, service_pid
 from edge_runtime.unit.screening import make_screener
@@ -271,7 +272,7 @@ def _check_ports(unit: UnitConfig) -> Iterator[Finding]:
         for name, address, port in asked:
             about, where = "port", f"{name} {address} port {port}"
             try:
-                _listen(held, address, port)
+                held.enter_context(listen(address, port))
             except OSError as error:
                 if pid is not None and error.errno == errno.EADDRINUSE:
                     yield Finding(
@@ -286,15 +287,6 @@ def _check_ports(unit: UnitConfig) -> Iterator[Finding]:
                     )
             else:
                 yield Finding(level="ok", about=about, what=f"{where} is free")
-
-
-def _listen(held: ExitStack, address: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    trial = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
-    # As a server does: connections that are closing are no hindrance.
-    trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    trial.bind((address, port))
-    trial.listen(1)
 
 
 def _check_folders(unit: UnitConfig) -> Iterator[Finding]:

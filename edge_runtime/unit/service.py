@@ -31,6 +31,7 @@ from edge_runtime.unit.child import CONFIG, GATE
 from edge_runtime.unit.config import DicomDestination, DicomIntake, UnitConfig
 from edge_runtime.unit.health import HealthServer, SupervisorFacts, serve_health
 from edge_runtime.unit.life import Life
+from edge_runtime.unit.listening import listen
 from edge_runtime.unit.running import LOCK
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ _STOP_S = 4.0
 _LOOP_S = 0.25
 _TIDY_EVERY_S = 60.0
 _DAY_S = 86400.0
-_BACKLOG = 64
 _LOCK_S = 1.0
 
 
@@ -293,20 +293,14 @@ def _refusal(code: int) -> str:
 
 
 def _listen(intake: DicomIntake) -> socket.socket:
-    """Return the socket that every receiver accepts from; films wait in it while one restarts."""
-    family = socket.AF_INET6 if ":" in intake.bind else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Return the socket that every receiver accepts from."""
     try:
-        listener.bind((intake.bind, intake.port))
+        return listen(intake.bind, intake.port)
     except OSError as error:
-        listener.close()
         raise ConfigError(
             f"port {intake.port} of {intake.bind} cannot be had ({error.strerror})",
             "Stop who has it, or give another in [intake.dicom]",
         ) from None
-    listener.listen(_BACKLOG)
-    return listener
 
 
 @contextmanager
