@@ -29,7 +29,7 @@ from edge_runtime.unit import systemd
 from edge_runtime.unit.check import pass_gates
 from edge_runtime.unit.child import CONFIG, GATE
 from edge_runtime.unit.config import DicomDestination, DicomIntake, UnitConfig
-from edge_runtime.unit.health import HealthServer, SupervisorFacts, serve_health
+from edge_runtime.unit.health import SupervisorFacts, serve_health
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.listening import listen
 from edge_runtime.unit.running import LOCK
@@ -102,7 +102,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
         service = Service(unit, config, spool, listener)
         _forget_receivers(spool, service.parts)
         if unit.health is not None:
-            health = _serve_health(unit, service)
+            health = serve_health(unit.health, unit.spool, service.facts)
             held.callback(health.close)
         try:
             service.run(life)
@@ -323,14 +323,3 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-def _serve_health(unit: UnitConfig, service: Service) -> HealthServer:
-    assert unit.health is not None
-    try:
-        return serve_health(unit.health, unit.spool, service.facts)
-    except OSError as error:
-        raise ConfigError(
-            f"port {unit.health.port} of {unit.health.bind} cannot be had ({error.strerror})",
-            "Stop who has it, or give another in [health]",
-        ) from None
