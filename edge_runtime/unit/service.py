@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import ConfigError, SpoolError, SpoolFullError
@@ -57,6 +57,8 @@ class Part:
     ----------
     silence_s
         Seconds without a sign of life after which it is ended.
+    refused
+        Why it ended last; empty where it never did.
     """
 
     name: str
@@ -71,7 +73,7 @@ class Part:
     restarts: int = 0
     wait_s: float = _FIRST_WAIT_S
     next_start: float = 0.0
-    refused: str | None = field(default=None)
+    refused: str = ""
 
     @property
     def up(self) -> bool:
@@ -165,13 +167,8 @@ class Service:
         """Return what health and metrics ask for. From any thread."""
         return SupervisorFacts(
             loop_age_s=time.monotonic() - self._went_round,
-            up={part.name: part.up for part in self.parts},
             restarts={part.name: part.restarts for part in self.parts},
-            not_ready=tuple(
-                f"{part.name}: {part.refused or 'is down'}"
-                for part in self.parts
-                if part.role != "outbox" and not part.up
-            ),
+            down={part.name: part.refused for part in self.parts if not part.up},
         )
 
     def _look_after(self, part: Part, now: float) -> None:
