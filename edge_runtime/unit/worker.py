@@ -119,6 +119,7 @@ class Worker:
         self._held: SpooledFilm | OpenStudy | None = None
         self._unrecorded: list[Path] = []
         self._told: dict[str, str] = {}
+        self._live = False
         made_with = (
             screener.bundle.deployed_sha256, SOFTWARE,
             unit.screening.intended_use,
@@ -140,12 +141,12 @@ class Worker:
             It was done and could not be recorded.
         """
         if study := claim_study(self._spool):
-            self._held = study
+            self._hold(study)
             self._report(study)
         elif withdrawn := next_withdrawn(self._spool):
             self._note(withdrawn)
         elif film := claim_film(self._spool):
-            self._held = film
+            self._hold(film)
             self._screen(film)
         else:
             return False
@@ -164,6 +165,11 @@ class Worker:
         if self._held is not None:
             give_back(self._spool, self._held)
             self._held = None
+
+    def _hold(self, work: SpooledFilm | OpenStudy) -> None:
+        """Take something in hand, and ask once whether all that comes of it may go out."""
+        self._held = work
+        self._live = is_live(self._spool, self._screener.bundle)
 
     def _screen(self, film: SpooledFilm) -> None:
         radiograph: Radiograph | None = None
@@ -196,7 +202,7 @@ class Worker:
             malignant=scores.get("malignant"),
             document=screening_json(screening).decode(),
             work=self._work,
-            live=is_live(self._spool, self._screener.bundle),
+            live=self._live,
         )
         documents = tuple(self._documents(film, radiograph, screening))
         recorded = self._note_recorded(finish(self._spool, film, result, documents))
@@ -398,7 +404,7 @@ class Worker:
 
     def _destinations(self, kind: SentKind) -> tuple[str, ...]:
         """Return who is to be sent objects of a kind: in shadow mode, nobody."""
-        if not is_live(self._spool, self._screener.bundle):
+        if not self._live:
             return ()
         return tuple(d.name for d in self._unit.destinations if kind in d.sends)
 
