@@ -14,5 +14,4 @@ let :mod:`edge_runtime.spool.admission` take it in. Nobody is told of success be
     understanding    film, rejection note, or neither
     header       which film a file is, and the hash of its content
     rejection    rejection notes
-    quiet        what peers send stays out of the log
 """

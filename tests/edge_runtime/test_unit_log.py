@@ -156,6 +156,15 @@ def test_the_network_and_a_film_with_odd_values() -> None:
     assert NAME in result.stderr and UID in result.stderr, "what there was to keep quiet about"
 
 
+def test_what_a_peer_does_wrong_is_not_told_twice() -> None:
+    lines, _ = logged("""
+import pynetdicom.dul
+logging.getLogger("pynetdicom.dul").error("unknown PDU type received")
+logging.getLogger("urllib3").warning("retrying")
+""")
+    assert [line["logger"] for line in lines] == ["urllib3"]
+
+
 def test_what_is_told_of_an_exception() -> None:
     def fail(error: Exception) -> str:
         try:
