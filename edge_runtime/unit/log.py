@@ -20,15 +20,12 @@ from edge_runtime.errors import OsteoedgeError, RadiographError
 from edge_runtime.spool.audit import hashed
 
 OURS = "edge_runtime"
-# Of ``extra``, what may be written. Film, study, object, transaction and file: what ``hashed``
-# makes of a UID, or of a file's path, which may hold a name.
-# Role and child: which of the unit's processes.
+# Of ``extra``, what may be written. Film, study, object and file: what ``hashed`` makes of a UID,
+# or of a file's path, which may hold a name. Role: which of the unit's processes.
 FIELDS = (
-    "film", "study", "object", "objects", "films", "kind", "state", "outcome", "decision",
-    "source", "destination", "status", "reason", "attempts", "size", "free_bytes", "freed_bytes",
-    "wait_s", "seconds", "role", "child_pid", "signal", "exit_code", "restarts", "delegate",
-    "degraded", "mode", "bundle", "port", "audit", "slot", "peer", "file", "files",
-    "folder", "transaction", "committed", "failed",
+    "film", "study", "object", "kind", "outcome", "source", "destination", "status", "reason",
+    "attempts", "size", "freed_bytes", "wait_s", "seconds", "role", "exit_code", "port", "audit",
+    "slot", "peer", "file", "files", "folder",
 )  # fmt: skip
 _FOREIGN = ("pydicom", "highdicom", "dicomweb_client", "urllib3")
 # It tells of all that a peer does wrong, several times: a scan of ports would fill the log. Whom we
