@@ -13,29 +13,17 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from edge_runtime.intake import folder
 from edge_runtime.spool import Spool
 from edge_runtime.unit.config import load_unit
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.log import configure_logging
-
-PATIENCE_S = 60.0
-Found = TypeVar("Found")
-
-
-def until(ask: Callable[[], Found], what: str, seconds: float = PATIENCE_S) -> Found:
-    """Wait for something to be true, with a deadline."""
-    deadline = time.monotonic() + seconds
-    while not (found := ask()):
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.01)
-    return found
+from tests.processes import PATIENCE_S, until
 
 
 class Unit:

@@ -33,8 +33,8 @@ from tests.e2e.archived import (
     title_of,
     written,
 )
-from tests.e2e.receivers import until
 from tests.edge_runtime.screenings import check
+from tests.processes import until
 
 QUALITY = codes.DCM.RejectedForQualityReasons
 WORKLIST = Code("113038", "DCM", "Incorrect Modality Worklist Entry")

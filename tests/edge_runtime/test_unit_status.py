@@ -37,6 +37,7 @@ from edge_runtime.unit.status import (
 from tests.conftest import ROOT, must, osteoedge
 from tests.edge_runtime.bundles import servable_bundle
 from tests.edge_runtime.units import receive, screen, send, settings
+from tests.processes import free_port
 
 FILM = "1.2.826.0.1.3680043.8.498."
 
@@ -276,11 +277,10 @@ class Unit:
 
 @pytest.fixture
 def served(unit: UnitConfig, tmp_path: Path) -> Iterator[Unit]:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
     machine = a_machine(tmp_path / "root")
-    server = serve_health(HealthSettings(port=port), unit.spool, lambda: running.facts, machine)
+    server = serve_health(
+        HealthSettings(port=free_port()), unit.spool, lambda: running.facts, machine
+    )
     running = Unit(server)
     yield running
     server.close()
