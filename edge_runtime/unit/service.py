@@ -5,9 +5,7 @@ It does nothing else, so that nothing of what it watches can take it along.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import select
 import shutil
 import signal
@@ -16,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +30,7 @@ from edge_runtime.unit.config import DicomDestination, DicomIntake, UnitConfig
 from edge_runtime.unit.health import SupervisorFacts, serve_health
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.listening import listen
-from edge_runtime.unit.running import LOCK
+from edge_runtime.unit.running import alone
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +44,6 @@ _STOP_S = 4.0
 _LOOP_S = 0.25
 _TIDY_EVERY_S = 60.0
 _DAY_S = 86400.0
-_LOCK_S = 1.0
 
 
 @dataclass
@@ -96,7 +93,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
         log.info("gate passed", extra={"reason": finding.what})
     with ExitStack() as held:
         spool = held.enter_context(Spool(unit.spool.directory))
-        held.enter_context(_alone(unit.spool.directory))
+        held.enter_context(alone(unit.spool.directory))
         listener = _listen(unit.intake.dicom) if unit.intake.dicom else None
         if listener is not None:
             held.enter_context(listener)
@@ -298,25 +295,3 @@ def _listen(intake: DicomIntake) -> socket.socket:
             f"port {intake.port} of {intake.bind} cannot be had ({error.strerror})",
             "Stop who has it, or give another in [intake.dicom]",
         ) from None
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the spool for this service alone."""
-    with (folder / LOCK).open("a+") as lock:
-        deadline = time.monotonic() + _LOCK_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # `osteoedge status` holds it for an instant, to ask who does.
-                if time.monotonic() > deadline:
-                    raise ConfigError(
-                        "another service has this spool", "Stop it first", str(folder)
-                    ) from None
-                time.sleep(0.05)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
