@@ -70,6 +70,7 @@ _LOOK_S = 0.2
 # Where the delegate or the disk fails, a film is tried again after this, doubled each time.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 300.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_DIFFERENT_PATIENTS = "its films name different patients: no report until they agree"
 
 
 def run(unit: UnitConfig, life: Life) -> None:
@@ -284,15 +285,23 @@ class Worker:
         told = self._unit.screening.intended_use == "localise"
         calibration = self._screener.bundle.manifest.calibration
         decided = decide_study(study.views, calibration, with_figures=told)
+        reasons = decided.reasons
         report = None
-        if "sr" in self._unit.screening.results and not study.ends_the_worker:
+        if not _names_one_patient(self._spool, study):
+            # One of two views was corrected, say. A report of both would bear one patient's name,
+            # and nothing here tells whose. Pictures go out: each bears its own film's.
+            reasons = (*reasons, _DIFFERENT_PATIENTS)
+            log.warning(
+                "report held back",
+                extra={"study": hashed(study.study_instance_uid), "reason": _DIFFERENT_PATIENTS},
+            )
+        elif "sr" in self._unit.screening.results and not study.ends_the_worker:
             report = self._study_report(
                 study,
                 StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
             )
-        reasons = json.dumps(decided.reasons)
         recorded = self._note_recorded(
-            report_study(self._spool, study, decided.decision, reasons, report)
+            report_study(self._spool, study, decided.decision, json.dumps(reasons), report)
         )
         log.info(
             "study decided",
@@ -427,6 +436,16 @@ class Worker:
                 for key, value in told.items():
                     execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
             self._told = told
+
+
+def _names_one_patient(spool: Spool, study: OpenStudy) -> bool:
+    """Return whether all films of a study that have a result name the same patient."""
+    patients = spool.rows(
+        "SELECT DISTINCT patient_sha256 FROM film JOIN result r ON r.film_id = film.id "
+        "AND r.current WHERE study_instance_uid = ?",
+        study.study_instance_uid,
+    )
+    return len(patients) <= 1
 
 
 def _header(path: Path) -> Dataset | None:
