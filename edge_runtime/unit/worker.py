@@ -55,6 +55,7 @@ from edge_runtime.spool.work import (
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.mode import is_live, load_servable
+from edge_runtime.unit.screening import make_screener
 from edge_runtime.unit.status import DEGRADED_SETTING, DELEGATE_SETTING
 from edge_runtime.unit.study import decide_study
 
@@ -65,6 +66,7 @@ _LOOK_S = 0.2
 # Where the delegate or the disk fails, a film is tried again after this, doubled each time.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 300.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_DIFFERENT_PATIENTS = "its films name different patients: no report until they agree"
 
 
 def run(unit: UnitConfig, life: Life) -> None:
@@ -76,18 +78,9 @@ def run(unit: UnitConfig, life: Life) -> None:
         The bundle may not serve, no delegate runs it, or the spool cannot be used.
     """
     bundle = load_servable(unit.bundle)
-    settings = unit.screening
     with (
         Spool(unit.spool.directory) as spool,
-        Screener(
-            bundle,
-            settings.delegate,
-            settings.threads,
-            fallback=settings.fallback,
-            intended_use=settings.intended_use,
-            external_delegate=settings.external_delegate,
-            external_options=settings.external_options,
-        ) as screener,
+        make_screener(bundle, unit.screening) as screener,
     ):
         worker = Worker(unit, spool, screener)
         begun = full = False
@@ -123,6 +116,7 @@ class Worker:
         self._held: SpooledFilm | OpenStudy | None = None
         self._unrecorded: list[Path] = []
         self._told: dict[str, str] = {}
+        self._live = False
         made_with = (
             screener.bundle.deployed_sha256, SOFTWARE,
             unit.screening.intended_use,
@@ -144,12 +138,12 @@ class Worker:
             It was done and could not be recorded.
         """
         if study := claim_study(self._spool):
-            self._held = study
+            self._hold(study)
             self._report(study)
         elif withdrawn := next_withdrawn(self._spool):
             self._note(withdrawn)
         elif film := claim_film(self._spool):
-            self._held = film
+            self._hold(film)
             self._screen(film)
         else:
             return False
@@ -168,6 +162,11 @@ class Worker:
         if self._held is not None:
             give_back(self._spool, self._held)
             self._held = None
+
+    def _hold(self, work: SpooledFilm | OpenStudy) -> None:
+        """Take something in hand, and ask once whether all that comes of it may go out."""
+        self._held = work
+        self._live = is_live(self._spool, self._screener.bundle)
 
     def _screen(self, film: SpooledFilm) -> None:
         radiograph: Radiograph | None = None
@@ -200,7 +199,7 @@ class Worker:
             malignant=scores.get("malignant"),
             document=screening_json(screening).decode(),
             work=self._work,
-            live=is_live(self._spool, self._screener.bundle),
+            live=self._live,
         )
         documents = tuple(self._documents(film, radiograph, screening))
         recorded = self._note_recorded(finish(self._spool, film, result, documents))
@@ -261,15 +260,23 @@ class Worker:
         told = self._unit.screening.intended_use == "localise"
         calibration = self._screener.bundle.manifest.calibration
         decided = decide_study(study.views, calibration, with_figures=told)
+        reasons = decided.reasons
         report = None
-        if "sr" in self._unit.screening.results and not study.ends_the_worker:
+        if not _names_one_patient(self._spool, study):
+            # One of two views was corrected, say. A report of both would bear one patient's name,
+            # and nothing here tells whose. Pictures go out: each bears its own film's.
+            reasons = (*reasons, _DIFFERENT_PATIENTS)
+            log.warning(
+                "report held back",
+                extra={"study": hashed(study.study_instance_uid), "reason": _DIFFERENT_PATIENTS},
+            )
+        elif "sr" in self._unit.screening.results and not study.ends_the_worker:
             report = self._study_report(
                 study,
                 StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
             )
-        reasons = json.dumps(decided.reasons)
         recorded = self._note_recorded(
-            report_study(self._spool, study, decided.decision, reasons, report)
+            report_study(self._spool, study, decided.decision, json.dumps(reasons), report)
         )
         log.info(
             "study decided",
@@ -376,7 +383,7 @@ class Worker:
 
     def _destinations(self, kind: SentKind) -> tuple[str, ...]:
         """Return who is to be sent objects of a kind: in shadow mode, nobody."""
-        if not is_live(self._spool, self._screener.bundle):
+        if not self._live:
             return ()
         return tuple(d.name for d in self._unit.destinations if kind in d.sends)
 
@@ -398,6 +405,16 @@ class Worker:
             with self._spool.transaction() as execute:
                 set_settings(execute, told)
             self._told = told
+
+
+def _names_one_patient(spool: Spool, study: OpenStudy) -> bool:
+    """Return whether all films of a study that have a result name the same patient."""
+    patients = spool.rows(
+        "SELECT DISTINCT patient_sha256 FROM film JOIN result r ON r.film_id = film.id "
+        "AND r.current WHERE study_instance_uid = ?",
+        study.study_instance_uid,
+    )
+    return len(patients) <= 1
 
 
 def _header(path: Path) -> Dataset | None:
