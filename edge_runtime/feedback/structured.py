@@ -27,7 +27,7 @@ from edge_runtime.feedback.reads import Read
 from edge_runtime.feedback.table import reading_of
 from edge_runtime.label_map import LabelMap, normalise
 from edge_runtime.reports.codes import READING
-from edge_runtime.reports.header import MANUFACTURER
+from edge_runtime.reports.device import MANUFACTURER
 
 SR_CLASSES = frozenset(
     (BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage, Comprehensive3DSRStorage)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.admission import FilmHeader, FilmIdentity, Received, admit
-from edge_runtime.spool.work import NewResult, claim_film, claim_study, finish, report_study
+from edge_runtime.spool.studies import claim_study, report_study
+from edge_runtime.spool.work import NewResult, claim_film, finish
 
 BUNDLE = "b" * 64
 # A Monday, noon, local time.
