@@ -92,9 +92,13 @@ def faults(screening: Screening) -> tuple[Phrase, ...]:
     return tuple(phrase for phrase in (screening.refusal, *quality) if phrase is not None)
 
 
-def actions(screening: Screening) -> tuple[Phrase, ...]:
-    """Return what is to be done about a film, one thing or more."""
-    return tuple(map(remedy, faults(screening))) or (Phrase(key=f"action.{screening.decision}"),)
+def actions(decision: Decision, films: Sequence[Screening]) -> tuple[Phrase, ...]:
+    """Return what is to be done about a film, or about a study of several."""
+    if decision == "unable":
+        remedies = _once(remedy(fault) for film in films for fault in faults(film))
+        if remedies:
+            return tuple(remedies)
+    return (Phrase(key=f"action.{decision}"),)
 
 
 def _phrase(name: str, /, **values: Value) -> Phrase:

@@ -51,7 +51,7 @@ def test_every_decision_says_what_it_is_and_what_to_do(
     assert f"\n{decision}" in told
     assert f"\n{action}" in told
     assert told.endswith("\nBone-tumour check only, not a normal report.")
-    assert [f"What to do: {say(one)}." for one in actions(made)] == [
+    assert [f"What to do: {say(one)}." for one in actions(made.decision, [made])] == [
         line for line in told.splitlines() if line.startswith("What to do")
     ]
 
@@ -149,6 +149,14 @@ def test_a_study_of_which_a_film_could_not_be_checked_tells_no_probability() -> 
     assert "Reason: modality CT, not a radiograph." in told
 
 
+def test_what_to_do_about_a_study_is_said_once() -> None:
+    films = [summaries.quiet(1), summaries.blurred(2), summaries.blurred(3), summaries.refused(4)]
+    assert [phrase.key for phrase in actions("unable", films)] == [
+        "quality.blurred_do", "refused.modality_do",
+    ]  # fmt: skip
+    assert [phrase.key for phrase in actions("urgent_review", films)] == ["action.urgent_review"]
+
+
 def test_films_of_two_bundles_have_no_rule_in_common() -> None:
     other = summaries.quiet(2, study_operating_points=())
     told = english(study_summary("urgent_review", [summaries.film(1), other]))
@@ -239,7 +247,7 @@ def test_any_screening_is_summarised_in_every_language(parts: dict[str, Any]) ->
     made = Screening.model_construct(**{**vars(screening()), **parts})
     secret = made.intended_use == "triage" or made.decision == "unable"
     check(film_summary(made), secret)
-    assert actions(made)
+    assert actions(made.decision, [made])
 
 
 @settings(max_examples=80, deadline=None)
