@@ -70,7 +70,10 @@ def film_objects(
             summary=study_summary(screening.decision, [screening]),
         )
         instance = Instance(
-            result_uid("sr", work, study_revision=1), series_uid("sr", study, work), 1, made_at
+            result_uid("sr", work, study_revision=1, language=language),
+            series_uid("sr", study, work),
+            number=1,
+            made_at=made_at,
         )
         report = study_report(
             [ReportedFilm(header, screening)], study_of_one, instance, language=language
