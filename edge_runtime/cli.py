@@ -22,6 +22,7 @@ from rich.markup import escape
 import edge_runtime
 from edge_runtime.bundle_cli import TrustedKeys
 from edge_runtime.bundle_cli import bundle as bundle_verbs
+from edge_runtime.console.cli import console
 from edge_runtime.errors import (
     ConfigError,
     GateError,
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.add_typer(bundle_verbs, name="bundle")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
+app.add_typer(console, name="console")
 
 
 def main() -> None:

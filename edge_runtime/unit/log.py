@@ -23,13 +23,14 @@ from edge_runtime.spool.audit import hashed
 OURS = "edge_runtime"
 # Of ``extra``, what may be written. Film, study, object, transaction and file: what ``hashed``
 # makes of a UID, or of a file's path, which may hold a name.
-# Role and child: which of the unit's processes.
+# Role and child: which of the unit's processes. Request: its method and route, without what was
+# filled in.
 FIELDS = (
     "film", "study", "object", "objects", "films", "kind", "state", "outcome", "decision",
     "source", "destination", "status", "reason", "attempts", "size", "free_bytes", "freed_bytes",
     "wait_s", "seconds", "role", "child_pid", "signal", "exit_code", "restarts", "delegate",
     "degraded", "mode", "bundle", "port", "audit", "slot", "peer", "file", "files",
-    "folder", "transaction", "committed", "failed",
+    "folder", "transaction", "committed", "failed", "request",
 )  # fmt: skip
 _FOREIGN = ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3")
 # A UID (PS3.5 9.1), longer than any version number or address.
