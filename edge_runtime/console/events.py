@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import secrets
 import sqlite3
 from collections import defaultdict, deque
@@ -154,14 +155,13 @@ class Events:
 
     def _compare(self, live: bool, found: dict[str, _Watched]) -> None:
         """Tell what changed since the last look."""
+        before, self._seen = self._seen, found
+        begun, self._begun = self._begun, True
         if not live:
             # Nothing is told in shadow mode; who asks again is told that.
             self.close()
             self._past.clear()
-        before, self._seen = self._seen, found
-        begun, self._begun = self._begun, live
-        if not begun:
-            # What was there before is no news.
+        if not live or not begun:
             return
         for uid, watched in found.items():
             if before.get(uid) != watched:
@@ -191,8 +191,6 @@ def _look(
     if version == before:
         return version, None
     since = told_since(spool, bundle)
-    if since is None:
-        return version, (False, {})
     newest = "(SELECT study_instance_uid FROM film ORDER BY id DESC LIMIT ?)"
     films: defaultdict[str, list[sqlite3.Row]] = defaultdict(list)
     for film in spool.rows(
@@ -207,9 +205,10 @@ def _look(
             f"SELECT * FROM study WHERE study_instance_uid IN {newest}", _WATCHED_FILMS
         )
     }
+    told_from = math.inf if since is None else since
     return version, (
-        True,
-        {uid: _watched(uid, of_study, decided.get(uid), since) for uid, of_study in films.items()},
+        since is not None,
+        {uid: _watched(uid, of, decided.get(uid), told_from) for uid, of in films.items()},
     )
 
 

@@ -9,6 +9,7 @@ import logging
 import os
 import stat
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
@@ -105,7 +106,8 @@ class Submitter:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (OSError, ValueError):
             raise self._not_from_there() from None
-        with os.fdopen(descriptor, "rb", buffering=0):
+        with ExitStack() as held:
+            held.callback(os.close, descriptor)
             status = os.fstat(descriptor)
             really = Path(f"/proc/self/fd/{descriptor}").readlink()
             if not stat.S_ISREG(status.st_mode) or not any(
@@ -117,13 +119,12 @@ class Submitter:
                     413, f"a file of more than {self._limit >> 20} MiB", "Send single films"
                 )
             file = self._reserved(status.st_size)
+            held.callback(file.discard)
             try:
                 copy_whole(descriptor, file, status.st_size, status.st_mtime_ns, path.name)
-                return self._enter(file, caller)
             except ChangedError as error:
                 raise RefusedError(409, error.what, error.remedy) from None
-            finally:
-                file.discard()
+            return self._enter(file, caller)
 
     def _reserved(self, size: int) -> IncomingFile:
         return IncomingFile(self._incoming, size, self._reserve)
