@@ -5,7 +5,9 @@ same admission as films from the network. It may be killed at any instant; nothi
 
     documents    what is answered, as pydantic models
     accounts     tokens and passwords: made, kept as hashes, compared; guessing is slowed down
-    access       who calls, and whether they may: peers of the socket, tokens, sessions, hosts
+    peers        which user is at the other end of the socket
+    access       who calls, and whether they may: tokens, sessions, hosts, other sites' pages
+    problems     refusals, in one form
     guard        around every request: access, limits of size and time, headers, the log
     studies      from the spool's rows to documents
     headers      what the headers of stored films say, remembered

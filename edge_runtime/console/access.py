@@ -15,14 +15,9 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-import os
-import pwd
 import secrets
-import socket
-import struct
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
@@ -39,6 +34,7 @@ from edge_runtime.console.accounts import (
     seal_session,
 )
 from edge_runtime.console.documents import AccountSignIn, TokenSignIn
+from edge_runtime.console.peers import user_ids
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.errors import ConfigError
 from edge_runtime.unit.config import ConsoleSettings
@@ -99,7 +95,7 @@ class Access:
 
     def __init__(self, settings: ConsoleSettings) -> None:
         self._settings = settings
-        self._users = _user_ids(settings.users)
+        self._users = user_ids(settings.users)
         self._hosts = _our_hosts(settings)
         self._passwords = {account.name: account.password for account in settings.accounts}
         if settings.token_file is not None:
@@ -273,29 +269,6 @@ class Access:
         if self._settings.token_file is not None:
             return "Open the address that 'osteoedge console token' prints"
         return "Sign in with name and password"
-
-
-def peer_of(connection: socket.socket) -> int | None:
-    """Return the id of the user at the other end of a Unix socket; None: it is another socket."""
-    if connection.family != socket.AF_UNIX:
-        return None
-    # struct ucred of unix(7): process, user, group, at the time that it connected.
-    size = struct.calcsize("3i")
-    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    _, user, _ = struct.unpack("3i", found)
-    return int(user)
-
-
-def _user_ids(users: Sequence[str]) -> frozenset[int]:
-    found = {0, os.geteuid()}
-    for user in users:
-        try:
-            found.add(int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid)
-        except KeyError:
-            raise ConfigError(
-                f"[console] users names {user}, and there is no such user", "Correct the name"
-            ) from None
-    return frozenset(found)
 
 
 def _our_hosts(settings: ConsoleSettings) -> frozenset[str]:

@@ -19,10 +19,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edge_runtime.console.access import Access, peer_of
+from edge_runtime.console.access import Access
 from edge_runtime.console.app import Desk, build_app
 from edge_runtime.console.events import Events
 from edge_runtime.console.guard import Guard
+from edge_runtime.console.peers import peer_of
 from edge_runtime.console.submit import SLOT, Submitter
 from edge_runtime.errors import ConfigError
 from edge_runtime.intake.quiet import quieten

@@ -28,6 +28,8 @@ from rich.text import Text
 
 import edge_runtime
 from edge_runtime.bundle import ModelBundle
+from edge_runtime.console.accounts import read_token
+from edge_runtime.console.peers import user_ids
 from edge_runtime.errors import ConfigError, DelegateError, GateError, OsteoedgeError
 from edge_runtime.screener import Screener
 from edge_runtime.spool.database import DATABASE, sync_folder
@@ -74,6 +76,7 @@ def check_unit(unit: UnitConfig, system: Path = Path("/")) -> list[Finding]:
         "port": lambda: _check_ports(unit),
         "folder": lambda: _check_folders(unit),
         "keys": lambda: _check_keys(unit),
+        "console": lambda: _check_console(unit),
         "tls": lambda: _check_tls(unit),
         "destination": lambda: _check_names(unit),
         "clock": lambda: [_check_clock(unit)],
@@ -269,9 +272,14 @@ def _check_space(unit: UnitConfig, folder: Path) -> Finding:
 
 def _check_ports(unit: UnitConfig) -> Iterator[Finding]:
     pid = service_pid(unit.spool.directory)
+    console = unit.console if unit.console is not None and unit.console.has_port else None
     asked = [
         (name, one.bind, one.port)
-        for name, one in (("[intake.dicom]", unit.intake.dicom), ("[health]", unit.health))
+        for name, one in (
+            ("[intake.dicom]", unit.intake.dicom),
+            ("[health]", unit.health),
+            ("[console]", console),
+        )
         if one is not None
     ]
     with ExitStack() as held:
@@ -352,9 +360,45 @@ def _may_write(path: Path) -> bool:
     return bool(path.stat().st_mode & 0o022)
 
 
+def _check_console(unit: UnitConfig) -> Iterator[Finding]:
+    settings = unit.console
+    if settings is None:
+        return
+    try:
+        user_ids(settings.users)
+        if settings.token_file is not None:
+            read_token(settings.token_file)
+            yield Finding(level="ok", about="console", what=f"{settings.token_file} holds a token")
+    except ConfigError as error:
+        yield _failure("console", error)
+    if settings.socket is not None:
+        folder = settings.socket.parent
+        if os.access(folder, os.W_OK | os.X_OK):
+            yield Finding(level="ok", about="console", what=f"{folder} can hold the socket")
+        else:
+            yield Finding(
+                level="failure",
+                about="console",
+                what=f"no socket can be made in {folder}",
+                remedy="Make it, for the user that the service runs as",
+            )
+    for submitted in settings.submit_from:
+        if not os.access(submitted, os.R_OK | os.X_OK):
+            yield Finding(
+                level="warning",
+                about="console",
+                what=f"{submitted} cannot be read, and no film taken from there",
+                remedy="Make it, or give the service's user access",
+            )
+
+
 def _check_tls(unit: UnitConfig) -> Iterator[Finding]:
     if unit.intake.dicom is not None and unit.intake.dicom.tls is not None:
         yield from _check_tls_files("[intake.dicom.tls]", unit.intake.dicom.tls)
+    if unit.console is not None and unit.console.tls is not None:
+        yield from _check_pair(
+            "tls of the console", unit.console.tls.certificate, unit.console.tls.key
+        )
     for one in unit.destinations:
         if isinstance(one, DicomDestination) and one.tls is not None:
             yield from _check_tls_files(f"tls of {one.name}", one.tls)
