@@ -45,10 +45,11 @@ from edge_runtime.console.picture import picture_of
 from edge_runtime.console.problems import RefusedError, problem, problem_of
 from edge_runtime.console.submit import Submitter
 from edge_runtime.errors import OsteoedgeError
+from edge_runtime.phrases import Language, words
 from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool
 from edge_runtime.spool.withdrawal import withdraw
-from edge_runtime.unit.config import Language, UnitConfig
+from edge_runtime.unit.config import UnitConfig
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +93,7 @@ class Desk:
 
     def language(self, asked: Language | None) -> Language:
         """Return the language of an answer."""
-        assert self.unit.console is not None
-        return asked or self.unit.console.language
+        return asked or self.unit.language
 
 
 async def _desk(request: Request) -> Desk:
@@ -275,6 +275,12 @@ async def sign_out(response: Response) -> None:
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
 
 
+@api.get("/words")
+async def list_words(desk: At, lang: Lang = None) -> dict[str, str]:
+    """List the labels of the page."""
+    return words(desk.language(lang))
+
+
 @api.get("/openapi.json", include_in_schema=False)
 async def describe() -> Response:
     """Describe the API."""
@@ -330,6 +336,7 @@ def openapi() -> dict[str, Any]:
     }
     description["security"] = [{"token": []}, {"account": []}, {"session": []}]
     description["paths"]["/v1/session"]["post"]["security"] = []
+    description["paths"]["/v1/words"]["get"]["security"] = []
     return description
 
 

@@ -30,16 +30,17 @@ from edge_runtime.console.documents import (
 from edge_runtime.console.headers import FilmHeader, FilmHeaders
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.decision import Decision
-from edge_runtime.reports.wording import HEADLINES
+from edge_runtime.phrases import Language, Phrase, say
 from edge_runtime.screener import STANDING_SENTENCE, Screening
 from edge_runtime.spool import FilmState, Spool
+from edge_runtime.spool.states import TAKEN_BACK
+from edge_runtime.summary import film_summary, study_summary, to_do
 from edge_runtime.unit import figures
-from edge_runtime.unit.config import Language, UnitConfig
+from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.machine import battery, temperature_c
 from edge_runtime.unit.mode import current_mode
 from edge_runtime.unit.status import delegate_of, destinations_of, disk_of
 
-_TAKEN_BACK = (FilmState.SUPERSEDED, FilmState.WITHDRAWN)
 _HAS_RESULT = (FilmState.UNABLE, FilmState.DELIVERED, FilmState.QUARANTINED)
 # A film, and of its result what a line tells.
 _FILMS = (
@@ -136,14 +137,16 @@ def study_of(
     if not films:
         raise RefusedError(404, "no study with this UID is here", "Check the UID")
     row = spool.row("SELECT * FROM study WHERE study_instance_uid = ?", uid)
-    live = [film for film in films if film["state"] not in _TAKEN_BACK]
+    live = [film for film in films if film["state"] not in TAKEN_BACK]
     found = _gathered(spool.folder, headers, live or films, row, since, language)
     views = tuple(_film_view(spool.folder, headers, film, since, language) for film in films)
     told = row is not None and found["decision"] is not None
+    screenings = [view.screening for view in views if view.screening is not None]
+    summary = study_summary(found["decision"], screenings) if told and screenings else ()
     return Study(
         **found,
         notice=STANDING_SENTENCE,
-        summary=_summary(found["decision"], language) if told else (),
+        summary=tuple(say(phrase, language) for phrase in summary),
         reasons=tuple(json.loads(row["reasons"])) if row is not None and told else (),
         revision=row["revision"] if row is not None and told else None,
         films=views,
@@ -259,20 +262,25 @@ def _gathered(
         if film["document"] is not None and film["made_at"] >= since
     ]
     decision = told_decision(study, since) if results else None
-    decision_text, action_text = _texts(decision, language)
+    # Only these say more than their decision does.
+    unable = [
+        Screening.model_validate(result)
+        for result in results
+        if decision == "unable" and result["decision"] == "unable"
+    ]
     reported = study is not None and study["reported"] >= study["revision"]
     parts = dict.fromkeys(fact.body_part for fact in facts if fact.body_part is not None)
     return {
         "study_instance_uid": films[0]["study_instance_uid"],
-        "patient_name": _first(facts, "patient_name"),
-        "patient_id": _first(facts, "patient_id"),
-        "accession_number": _first(facts, "accession_number"),
+        "patient_name": _all(facts, "patient_name"),
+        "patient_id": _all(facts, "patient_id"),
+        "accession_number": _all(facts, "accession_number"),
         "body_parts": tuple(parts),
         "received_at": _time(max(film["received_at"] for film in films)),
         "state": study_state((film["state"] for film in films), reported),
         "decision": decision,
-        "decision_text": decision_text,
-        "action_text": action_text,
+        "decision_text": _headline(decision, language),
+        "action_text": _action(decision, unable, language),
         "synthetic": any(result.get("synthetic", False) for result in results),
         "degraded": any(result.get("degraded") for result in results),
         "read": None,
@@ -284,8 +292,8 @@ def _film_view(
 ) -> FilmView:
     header = headers.of(film["id"], folder / film["path"])
     screening = _screening(film, since)
-    told: Decision | None = film["decision"] if screening is not None else None
-    decision_text, action_text = _texts(told, language)
+    told = None if screening is None else screening.decision
+    summary = () if screening is None else film_summary(screening)
     return FilmView(
         sop_instance_uid=film["sop_instance_uid"],
         state=_told_state(film, screening),
@@ -297,9 +305,9 @@ def _film_view(
         rows=header.rows,
         columns=header.columns,
         decision=told,
-        decision_text=decision_text,
-        action_text=action_text,
-        summary=_summary(told, language) if told else (),
+        decision_text=_headline(told, language),
+        action_text=_action(told, [screening] if screening else [], language),
+        summary=tuple(say(phrase, language) for phrase in summary),
         reasons=screening.reasons if screening else (),
         quality=screening.quality if screening else (),
         probabilities=screening.probabilities if screening else None,
@@ -317,7 +325,7 @@ def _film_view(
 
 def _screening(film: sqlite3.Row, since: float) -> Screening | None:
     """Return a film's result if it may be told."""
-    if film["document"] is None or film["made_at"] < since or film["state"] in _TAKEN_BACK:
+    if film["document"] is None or film["made_at"] < since or film["state"] in TAKEN_BACK:
         return None
     return Screening.model_validate_json(film["document"])
 
@@ -328,17 +336,18 @@ def _told_state(film: sqlite3.Row, screening: Screening | None) -> FilmState:
     return FilmState.REPORTED if screening is None and state in _HAS_RESULT else state
 
 
-def _texts(decision: Decision | None, language: Language) -> tuple[str | None, str | None]:
-    """Return a decision in words, and what to do."""
+def _headline(decision: Decision | None, language: Language) -> str | None:
+    return None if decision is None else say(Phrase(key=f"decision.{decision}"), language)
+
+
+def _action(
+    decision: Decision | None, films: Sequence[Screening], language: Language
+) -> str | None:
+    """Return what to do now, and where a film could not be checked, why."""
     if decision is None:
-        return None, None
-    headline, _, action = HEADLINES[decision].partition(": ")
-    return headline, action or None
-
-
-def _summary(decision: Decision | None, language: Language) -> tuple[str, ...]:
-    """Return a preliminary summary in words."""
-    return () if decision is None else (HEADLINES[decision], STANDING_SENTENCE)
+        return None
+    words = " ".join(say(phrase, language) for phrase in to_do(decision, films))
+    return words[:1].upper() + words[1:]
 
 
 def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:
@@ -356,8 +365,10 @@ def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:
         )
 
 
-def _first(facts: Iterable[FilmHeader], name: str) -> str | None:
-    return next((said for fact in facts if (said := getattr(fact, name)) is not None), None)
+def _all(facts: Iterable[FilmHeader], name: str) -> str | None:
+    """Return what the films of a study say; where they differ, every answer."""
+    said = dict.fromkeys(getattr(fact, name) for fact in facts)
+    return " / ".join(filter(None, said)) or None
 
 
 def _mode(live: bool) -> ModeName:

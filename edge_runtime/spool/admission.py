@@ -12,8 +12,9 @@ from pathlib import Path
 from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import FILMS, QUARANTINE, Execute, Spool, sync_folder
-from edge_runtime.spool.states import FilmState
+from edge_runtime.spool.states import ENDED, FilmState
 from edge_runtime.spool.withdrawal import supersede, withdraw_film
+from edge_runtime.spool.work import WORK_SETTING
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def admit(spool: Spool, received: Received, film: FilmIdentity) -> Outcome:
             film.sop_instance_uid, received.content_sha256,
         ).fetchone()  # fmt: skip
         if known is not None:
-            outcome = _again(execute, known, now)
+            outcome = _again(execute, spool, known)
         else:
             outcome = _enter(execute, spool, received, film, target)
             # The rename is inside the transaction: whoever holds the writers' lock sees
@@ -95,19 +96,17 @@ def admit(spool: Spool, received: Received, film: FilmIdentity) -> Outcome:
     return outcome
 
 
-def _again(execute: Execute, film: sqlite3.Row, now: float) -> Outcome:
+def _again(execute: Execute, spool: Spool, film: sqlite3.Row) -> Outcome:
     """Screen a film anew that was sent again, if other work would be done on it than was."""
-    work = execute("SELECT value FROM setting WHERE key = 'work'").fetchone()
+    work = spool.setting(WORK_SETTING)
     result = execute("SELECT work FROM result WHERE film_id = ? AND current", film["id"]).fetchone()
-    if work is None or result is None or result["work"] == work["value"] or film["removed_at"]:
+    if work is None or result is None or result["work"] == work or film["removed_at"]:
         return Outcome.DUPLICATE
-    if film["state"] not in (
-        FilmState.REPORTED, FilmState.UNABLE, FilmState.DELIVERED, FilmState.QUARANTINED,
-    ):  # fmt: skip
+    if film["state"] not in (*ENDED, FilmState.DELIVERED):
         return Outcome.DUPLICATE
     execute(
         "UPDATE film SET state = ?, state_since = ?, starts = 0 WHERE id = ?",
-        FilmState.RECEIVED, now, film["id"],
+        FilmState.RECEIVED, spool.now(), film["id"],
     )  # fmt: skip
     return Outcome.AGAIN
 

@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -191,6 +191,12 @@ class Spool:
 
     def _full(self) -> SpoolFullError:
         return SpoolFullError("the disk is full", "Make space on it", str(self.folder))
+
+
+def set_settings(execute: Execute, told: Mapping[str, str]) -> None:
+    """Set what :meth:`Spool.setting` returns, within a transaction."""
+    for key, value in told.items():
+        execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from edge_runtime.config import read_settings
-from edge_runtime.policy import Fallback, IntendedUse
+from edge_runtime.policy import Fallback, IntendedUse, Language
 
 # SR, SC and SEG are results; the original is the film itself.
 ResultKind = Literal["sr", "sc", "seg"]
@@ -56,7 +56,6 @@ Network = Annotated[str, AfterValidator(_network)]
 Address = Annotated[str, AfterValidator(_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
-Language = Literal["en", "fr", "es", "sw", "hi", "ar"]
 
 
 class _Section(BaseModel):
@@ -256,7 +255,6 @@ class ConsoleSettings(_Section):
         (), description="folders from which callers on the socket may have a film taken by its path"
     )
     film_mib: int = Field(200, ge=1, le=2000, description="largest film that is accepted")
-    language: Language = "en"
 
     @property
     def has_port(self) -> bool:
@@ -282,6 +280,7 @@ class UnitConfig(_Section):
     """The content of unit.toml."""
 
     name: str = Field("unit", pattern=r"^[A-Za-z0-9_-]{1,16}$", description="station name")
+    language: Language = Field("en", description="of the summary in reports, and of the page")
     bundle: BundleSettings
     spool: SpoolSettings
     intake: IntakeSettings

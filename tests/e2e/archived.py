@@ -22,9 +22,9 @@ from edge_runtime import Screener, load_bundle, read_radiograph
 from tests.conftest import Trained
 from tests.e2e import orthanc
 from tests.e2e.orthanc import Orthanc
-from tests.e2e.receivers import until
 from tests.e2e.serving import ServedUnit, served
 from tests.edge_runtime.films import save
+from tests.processes import until
 
 KINDS = {
     "sr": uid.Comprehensive3DSRStorage,

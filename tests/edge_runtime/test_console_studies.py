@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.phrases import LANGUAGES, Phrase, say
+from edge_runtime.quality import unfit
 from edge_runtime.screener import STANDING_SENTENCE, Lesion
 from edge_runtime.unit.status import DEGRADED_SETTING
 from tests.conftest import ROOT
-from tests.e2e.receivers import until
 from tests.edge_runtime.consoles import Console, console_at_work, film_of
 from tests.edge_runtime.screenings import screening
+from tests.processes import until
 
 
 @pytest.fixture
@@ -88,6 +90,32 @@ def test_a_decision_stands_while_another_film_is_checked(console: Console) -> No
     console.submit(second)
     (line,) = listed(console)
     assert (line["state"], line["decision"], line["films"]) == ("waiting", "urgent_review", 2)
+
+
+def test_films_of_two_patients_in_one_study_are_told_as_such(console: Console) -> None:
+    console.submit(film_of(1))
+    console.submit(film_of(2, StudyInstanceUID="2.25.11", PatientName="Roe^Ann"))
+    (line,) = listed(console)
+    assert (line["patient_name"], line["patient_id"]) == ("Doe, Jane / Roe, Ann", "P1 / P2")
+
+
+def test_what_is_told_is_told_in_the_language_asked_for(console: Console) -> None:
+    film = film_of(1)
+    console.submit(film)
+    blurred = unfit("blurred", part="body.knee")
+    console.screen(screening(decision="unable", quality=(blurred,), lesions=()))
+    (line,) = listed(console)
+    assert line["action_text"].startswith("Reason: ") and "retake" in line["action_text"]
+    actions = {line["action_text"]}
+    for language in LANGUAGES[1:]:
+        (line,) = listed(console, f"?lang={language}")
+        actions.add(line["action_text"])
+        study = console.local("GET", f"/v1/studies/{film.StudyInstanceUID}?lang={language}").json
+        standing = say(Phrase(key="notice.standing"), language)
+        assert standing in study["summary"][-1] and standing in study["films"][0]["summary"][-1]
+        assert line["decision_text"] == say(Phrase(key="decision.unable"), language)
+        assert study["films"][0]["action_text"] == line["action_text"]
+    assert len(actions) == len(LANGUAGES)
 
 
 def test_what_was_taken_back_tells_nothing(console: Console) -> None:
