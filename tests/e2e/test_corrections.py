@@ -81,11 +81,9 @@ def test_a_corrected_patient_has_new_results_and_the_old_ones_are_rejected(
 
 
 def test_two_views_are_corrected_one_after_the_other(unit: Archived) -> None:
-    wrong = {"PatientID": "WRONG", "PatientName": "Wrong^Person"}
     right = {"PatientID": "RIGHT", "PatientName": "Right^Person"}
-    first = unit.film("one-of-two", **wrong)
-    study = pydicom.dcmread(first).StudyInstanceUID
-    second = unit.film("two-of-two", 1, StudyInstanceUID=study, **wrong)
+    first = unit.film("one-of-two", PatientID="WRONG", PatientName="Wrong^Person")
+    second = unit.view(first, "two-of-two")
     with unit.paused("worker"):
         assert unit.unit.send(first, second) == 0
     unit.settle()
@@ -139,8 +137,7 @@ def test_the_console_rejects_a_film_whose_results_were_sent(unit: Archived, titl
 
 def test_one_of_two_views_is_rejected(unit: Archived) -> None:
     first = unit.film("first")
-    study = pydicom.dcmread(first).StudyInstanceUID
-    second = unit.film("second", 1, StudyInstanceUID=study)
+    second = unit.view(first, "second")
     with unit.paused("worker"):
         assert unit.unit.send(first, second) == 0
     unit.settle()
