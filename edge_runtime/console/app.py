@@ -29,9 +29,11 @@ from edge_runtime.console.documents import (
     FilmPath,
     FilmResult,
     Problem,
+    ReadAdded,
     SignedIn,
     Study,
     StudyList,
+    StudyRead,
     Submitted,
     TokenSignIn,
     Uid,
@@ -45,6 +47,7 @@ from edge_runtime.console.picture import picture_of
 from edge_runtime.console.problems import RefusedError, problem, problem_of
 from edge_runtime.console.submit import Submitter
 from edge_runtime.errors import OsteoedgeError
+from edge_runtime.feedback.reads import add_read
 from edge_runtime.phrases import Language, words
 from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool
@@ -253,6 +256,14 @@ async def listen(desk: At, request: Request) -> StreamingResponse:
     desk.events.check_room()
     stream = desk.events.stream(request.headers.get("last-event-id"))
     return StreamingResponse(stream, media_type="text/event-stream")
+
+
+@writes.post("/studies/{study_uid}/reads", status_code=201)
+def say_of_study(desk: At, study_uid: Uid, said: StudyRead) -> ReadAdded:
+    """Say whether the unit was right about a study."""
+    with desk.spool() as spool:
+        studies.must_tell(spool, desk.bundle)
+        return ReadAdded(id=add_read(spool, study_uid, said.verdict, said.reason, said.reader))
 
 
 @writes.post("/session")

@@ -30,6 +30,7 @@ from edge_runtime.console.documents import (
 from edge_runtime.console.headers import FilmHeader, FilmHeaders
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.decision import Decision
+from edge_runtime.feedback.reads import last_verdict
 from edge_runtime.phrases import Language, Phrase, say
 from edge_runtime.screener import STANDING_SENTENCE, Screening
 from edge_runtime.spool import FilmState, Spool
@@ -138,7 +139,7 @@ def study_of(
         raise RefusedError(404, "no study with this UID is here", "Check the UID")
     row = spool.row("SELECT * FROM study WHERE study_instance_uid = ?", uid)
     live = [film for film in films if film["state"] not in TAKEN_BACK]
-    found = _gathered(spool.folder, headers, live or films, row, since, language)
+    found = _gathered(spool, headers, live or films, row, since, language)
     views = tuple(_film_view(spool.folder, headers, film, since, language) for film in films)
     told = row is not None and found["decision"] is not None
     screenings = [view.screening for view in views if view.screening is not None]
@@ -242,12 +243,12 @@ def _lines(
     rows = spool.rows(f"SELECT * FROM study WHERE study_instance_uid IN {of_day}", *span)
     decided = {row["study_instance_uid"]: row for row in rows}
     for uid, of_study in films.items():
-        found = _gathered(spool.folder, headers, of_study, decided.get(uid), since, language)
+        found = _gathered(spool, headers, of_study, decided.get(uid), since, language)
         yield StudyLine(**found, films=len(of_study))
 
 
 def _gathered(
-    folder: Path,
+    spool: Spool,
     headers: FilmHeaders,
     films: Sequence[sqlite3.Row],
     study: sqlite3.Row | None,
@@ -255,7 +256,8 @@ def _gathered(
     language: Language,
 ) -> dict[str, Any]:
     """Return the fields of StudyFacts, of one film or more."""
-    facts = [headers.of(film["id"], folder / film["path"]) for film in films]
+    uid = films[0]["study_instance_uid"]
+    facts = [headers.of(film["id"], spool.folder / film["path"]) for film in films]
     results = [
         json.loads(film["document"])
         for film in films
@@ -271,7 +273,7 @@ def _gathered(
     reported = study is not None and study["reported"] >= study["revision"]
     parts = dict.fromkeys(fact.body_part for fact in facts if fact.body_part is not None)
     return {
-        "study_instance_uid": films[0]["study_instance_uid"],
+        "study_instance_uid": uid,
         "patient_name": _all(facts, "patient_name"),
         "patient_id": _all(facts, "patient_id"),
         "accession_number": _all(facts, "accession_number"),
@@ -283,7 +285,7 @@ def _gathered(
         "action_text": _action(decision, unable, language),
         "synthetic": any(result.get("synthetic", False) for result in results),
         "degraded": any(result.get("degraded") for result in results),
-        "read": None,
+        "read": last_verdict(spool, uid),
     }
 
 

@@ -27,12 +27,13 @@ from edge_runtime.spool.work import NewResult, claim_film, finish
 from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.life import Life
 from tests.e2e.test_intake import noise
+from tests.edge_runtime import screenings
 from tests.edge_runtime.films import save
 from tests.edge_runtime.units import WORK, settings
 from tests.processes import free_port, until
 
 BUNDLE: Any = SimpleNamespace(
-    deployed_sha256="d" * 64, manifest=SimpleNamespace(purpose="evaluated")
+    deployed_sha256=screenings.BUNDLE, manifest=SimpleNamespace(purpose="evaluated")
 )
 JSON, DICOM = "application/json", "application/dicom"
 

@@ -118,6 +118,25 @@ def test_what_is_told_is_told_in_the_language_asked_for(console: Console) -> Non
     assert len(actions) == len(LANGUAGES)
 
 
+def test_a_person_says_whether_the_unit_was_right(console: Console) -> None:
+    film = film_of(1)
+    path = f"/v1/studies/{film.StudyInstanceUID}/reads"
+    said = {"verdict": "disagree", "reason": "an old fracture", "reader": "Dr M. Weber"}
+    console.submit(film)
+    assert console.local("POST", path, said).status == 409, "nothing was said yet"
+    console.screen(screening())
+    assert console.local("POST", path, said).status == 201
+    (line,) = listed(console)
+    assert line["read"] == "disagree"
+    assert console.local("POST", path, {"verdict": "agree", "reader": "Dr X"}).status == 201
+    assert listed(console)[0]["read"] == "agree"
+    assert console.local("POST", "/v1/studies/9.9/reads", said).status == 404
+    for wrong in ({**said, "verdict": "maybe"}, {**said, "reader": " "}, {"verdict": "agree"}):
+        assert console.local("POST", path, wrong).status == 422
+    console.go(live=False)
+    assert console.local("POST", path, said).status == 403
+
+
 def test_what_was_taken_back_tells_nothing(console: Console) -> None:
     film, corrected = film_of(1), film_of(1, PatientID="corrected")
     console.submit(film)
