@@ -174,11 +174,5 @@ def _expand(path: Path) -> list[Path | RadiographError]:
         return [path]
     found = find_radiographs(path)
     if not found:
-        return [
-            NotARadiographError(
-                "no DICOM, PNG or JPEG file in this folder",
-                "Name a folder that holds radiographs",
-                str(path),
-            )
-        ]
+        return [NotARadiographError.because("empty_folder", str(path))]
     return list(found)

@@ -165,10 +165,8 @@ def _load(source: Path | str | bytes | Dataset) -> tuple[str, bytes]:
         try:
             source.save_as(buffer, enforce_file_format=False)
         except Exception as error:
-            raise CorruptRadiographError(
-                f"the data set cannot be written as DICOM ({type(error).__name__})",
-                "Give it a file_meta with its transfer syntax",
-                "dataset",
+            raise CorruptRadiographError.because(
+                "dataset", "dataset", error=type(error).__name__
             ) from None
         return "dataset", buffer.getvalue()
     path = Path(source)
@@ -178,18 +176,14 @@ def _load(source: Path | str | bytes | Dataset) -> tuple[str, bytes]:
             raise _too_large(size, path.name)
         return path.name, path.read_bytes()
     except FileNotFoundError:
-        raise NotARadiographError("no such file", "Check the path", str(source)) from None
+        raise NotARadiographError.because("no_file", str(source)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise CorruptRadiographError(
-            f"cannot be read ({reason})", "Check the disk and the permissions", path.name
-        ) from None
+        raise CorruptRadiographError.because("disk", path.name, reason=reason) from None
 
 
 def _too_large(size: int, name: str) -> UnsupportedRadiographError:
-    return UnsupportedRadiographError(
-        f"{size >> 20} MiB, more than any single film has", "Send single plain films", name
-    )
+    return UnsupportedRadiographError.because("too_large", name, mib=size >> 20)
 
 
 def identifiers(path: Path) -> tuple[str | None, str | None]:
@@ -217,9 +211,7 @@ def read_header(path: Path) -> Dataset:
     """
     name, data = _load(path)
     if data.startswith(PICTURE_MAGIC):
-        raise NotARadiographError(
-            "a PNG or JPEG film has no DICOM header", "Take the film as DICOM", name
-        )
+        raise NotARadiographError.because("picture_header", name)
     header = parse_dicom(data, name)
     for keyword in PIXELS:
         header.pop(keyword, None)

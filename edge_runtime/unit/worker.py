@@ -177,10 +177,7 @@ class Worker:
         radiograph: Radiograph | None = None
         try:
             if film.ends_the_worker:
-                raise CorruptRadiographError(
-                    "the check broke off each time it was tried on this film",
-                    "Have a person look at the film, and send it to the maker if you may",
-                )
+                raise CorruptRadiographError.because("broke_off")
             radiograph = read_radiograph(film.path)
             screening = self._screener.screen(radiograph)
         except RadiographError as error:
