@@ -73,6 +73,7 @@ def study_summary(decision: Decision, films: Sequence[Screening]) -> tuple[Phras
     said = [*_opening(films), _phrase("films", films=len(films)), _sentence(f"decision.{decision}")]
     if unable:
         said.append(_phrase("films_unable", unable=len(unable), films=len(films)))
+        said += chain.from_iterable(_faults(film) for film in unable)
     if decision != "unable" and all(film.intended_use == "localise" for film in films):
         rules = {film.study_operating_points for film in films}
         if len(rules) == 1:  # Films that two bundles screened have no rule in common.
@@ -82,8 +83,7 @@ def study_summary(decision: Decision, films: Sequence[Screening]) -> tuple[Phras
             said += _conformal(max(scored, key=lambda film: film.tumour_probability or 0.0))
         if decision in _FLAGGED:
             said += chain.from_iterable((*_part(film.film), *_marked(film)) for film in films)
-    said += [*_cautions(films), *chain.from_iterable(_faults(film) for film in unable)]
-    return (*_once([*said, _to_do(decision)]), *_closing())
+    return (*_once([*said, *_cautions(films), _to_do(decision)]), *_closing())
 
 
 def faults(screening: Screening) -> tuple[Phrase, ...]:
@@ -163,7 +163,7 @@ def _place(lesion: Lesion, film: Film) -> Phrase:
     """Say in which of nine fields the middle of an area lies, and its size where that is known."""
     x0, y0, x1, y1 = lesion.box
     row, column = (
-        min(int(3 * middle / side), 2)
+        min(max(int(3 * middle / side), 0), 2)
         for middle, side in (((y0 + y1) / 2, film.rows), ((x0 + x1) / 2, film.columns))
     )
     name = f"{('upper', 'middle', 'lower')[row]}_{('left', 'middle', 'right')[column]}"

@@ -18,11 +18,24 @@ from datetime import date
 from functools import cache
 from importlib import resources
 from string import Formatter
-from typing import Literal, get_args
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Language = Literal["en", "fr", "es", "sw", "hi", "ar"]
+from edge_runtime.policy import Language
+
+__all__ = [
+    "LANGUAGES",
+    "Catalogue",
+    "Language",
+    "Phrase",
+    "Value",
+    "catalogue",
+    "remedy",
+    "say",
+    "words",
+]
+
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 Value = str | int | float
 

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from pydicom.dataset import Dataset
 
+from edge_runtime.policy import Language
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.reports.capture import secondary_capture
@@ -17,6 +18,7 @@ from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import ReportedFilm, StudySummary
 from edge_runtime.reports.uids import ResultKind, WorkIdentity, result_uid, series_uid
 from edge_runtime.screener import Screening
+from edge_runtime.summary import study_summary
 
 
 class _Instance(TypedDict):
@@ -32,6 +34,7 @@ def film_objects(
     screening: Screening,
     spec: InputSpec,
     formats: Sequence[str],
+    language: Language = "en",
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the ending of each file's name, and the file.
 
@@ -45,6 +48,8 @@ def film_objects(
         None where the film could not be read: it has a report alone.
     formats
         Of `sr`, `sc` and `seg`.
+    language
+        Of the summary in the report.
 
     Raises
     ------
@@ -67,8 +72,16 @@ def film_objects(
         )
 
     if "sr" in formats:
-        summary = StudySummary(screening.decision, screening.reasons, revision=1, films=1)
-        report = study_report([ReportedFilm(header, screening)], summary, **named("sr", 1))
+        study_of_one = StudySummary(
+            screening.decision,
+            screening.reasons,
+            revision=1,
+            films=1,
+            summary=study_summary(screening.decision, [screening]),
+        )
+        report = study_report(
+            [ReportedFilm(header, screening)], study_of_one, language=language, **named("sr", 1)
+        )
         yield ".sr.dcm", file_bytes(report)
     if "sc" in formats and radiograph is not None:
         capture = secondary_capture(header, radiograph, screening, spec, **named("sc"))

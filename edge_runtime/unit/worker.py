@@ -56,11 +56,12 @@ from edge_runtime.spool.work import (
     report_study,
     sweep_results,
 )
+from edge_runtime.summary import study_summary
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.mode import is_live, load_servable
 from edge_runtime.unit.status import DEGRADED_SETTING, DELEGATE_SETTING
-from edge_runtime.unit.study import decide_study
+from edge_runtime.unit.study import StudyDecision, decide_study
 
 log = logging.getLogger(__name__)
 
@@ -285,10 +286,7 @@ class Worker:
         decided = decide_study(study.views, calibration, with_figures=told)
         report = None
         if "sr" in self._unit.screening.results and not study.ends_the_worker:
-            report = self._study_report(
-                study,
-                StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
-            )
+            report = self._study_report(study, decided)
         reasons = json.dumps(decided.reasons)
         recorded = self._note_recorded(
             report_study(self._spool, study, decided.decision, reasons, report)
@@ -301,12 +299,20 @@ class Worker:
             },
         )
 
-    def _study_report(self, study: OpenStudy, summary: StudySummary) -> NewDocument | None:
+    def _study_report(self, study: OpenStudy, decided: StudyDecision) -> NewDocument | None:
+        screenings = [Screening.model_validate_json(view.document) for view in study.views]
+        summary = StudySummary(
+            decided.decision,
+            decided.reasons,
+            study.revision,
+            len(screenings),
+            study_summary(decided.decision, screenings),
+        )
         films = []
-        for view in study.views:
+        for view, screening in zip(study.views, screenings, strict=True):
             header = _header(view.path)
             if header is not None:
-                films.append(ReportedFilm(header, Screening.model_validate_json(view.document)))
+                films.append(ReportedFilm(header, screening))
         identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
         uid = result_uid("sr", *identities, study_revision=study.revision)
         before = study.sent_report
@@ -332,6 +338,7 @@ class Worker:
                 number=study.revision,
                 made_at=self._now(),
                 predecessors=predecessors,
+                language=self._unit.language,
             )
         except (OsteoedgeError, ValueError) as error:
             log.error(

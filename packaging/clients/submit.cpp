@@ -23,11 +23,10 @@ static string ask(const string& path, const string& what, const string& body = "
     if (answer.compare(0, 10, "HTTP/1.1 2")) { std::cerr << answer << "\n"; exit(1); }
     return answer;
 }
-static string value(const string& json, const string& key) {  // the first text of that name
-    size_t from = json.find("\"" + key + "\":\"");
-    if (from == string::npos) return "";
-    from += key.size() + 4;
-    return json.substr(from, json.find('"', from) - from);
+static string value(const string& json, const string& key) {  // the first of that name, if a text
+    size_t from = json.find("\"" + key + "\":");
+    if (from == string::npos || json[from += key.size() + 3] != '"') return "";
+    return json.substr(from + 1, json.find('"', from + 1) - from - 1);
 }
 int main(int, char** argv) {
     std::ifstream file(argv[2], std::ios::binary);

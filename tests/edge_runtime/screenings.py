@@ -25,11 +25,13 @@ from edge_runtime.screener import (
     STANDING_SENTENCE,
     BundleUse,
     Context,
+    Film,
     Lesion,
     OutOfDistribution,
     Screening,
     Source,
 )
+from edge_runtime.summary import film_summary, in_words, study_summary
 from tests.conftest import need
 from tests.edge_runtime.films import film
 
@@ -86,6 +88,7 @@ def screening(number: int = 1, **parts: Any) -> Screening:
             file=f"film-{number}.dcm", sha256=f"{number:064x}", sop_instance_uid="1.2",
             study_instance_uid=STUDY,
         ),
+        "film": Film(rows=90, columns=60, body_part="knee", side="right"),
         "decision": "urgent_review",
         "reasons": ("malignant probability 0.81 is at or above 0.60 (malignant)",),
         "probabilities": {"no_tumour": 0.071234, "benign": 0.118766, "malignant": 0.81},
@@ -117,7 +120,8 @@ def screening(number: int = 1, **parts: Any) -> Screening:
         "timings_ms": {"total": 1.0},
         "mask": np.pad(np.ones((10, 8), np.uint8), ((20, 26), (30, 18))),
     }  # fmt: skip
-    return Screening(**(told | parts))
+    made = Screening(**(told | parts))
+    return made.model_copy(update={"summary": in_words(film_summary(made))})
 
 
 def triage(**parts: Any) -> Screening:
@@ -152,11 +156,12 @@ def named(kind: Any, of: Screening) -> dict[str, Any]:
     }
 
 
-def summary(of: Screening, **changes: Any) -> StudySummary:
+def summary(*of: Screening, **changes: Any) -> StudySummary:
     told: dict[str, Any] = {
-        "decision": of.decision, "reasons": of.reasons, "revision": 1, "films": 1,
+        "decision": of[0].decision, "reasons": of[0].reasons, "revision": 1, "films": len(of),
     }  # fmt: skip
-    return StudySummary(**(told | changes))
+    told |= changes
+    return StudySummary(**told, summary=study_summary(told["decision"], of))
 
 
 def report(*films: ReportedFilm, **changes: Any) -> Dataset:
@@ -165,7 +170,7 @@ def report(*films: ReportedFilm, **changes: Any) -> Dataset:
 
     first = films[0].screening
     told = {key: changes.pop(key) for key in ("decision", "reasons", "revision") if key in changes}
-    study = summary(first, films=len(films), **told)
+    study = summary(*(film.screening for film in films), **told)
     return study_report(films, study, **(named("sr", first) | changes))
 
 
