@@ -44,6 +44,7 @@ from edge_runtime.console.picture import picture_of
 from edge_runtime.console.problems import RefusedError, problem, problem_of
 from edge_runtime.console.submit import Submitter
 from edge_runtime.errors import OsteoedgeError
+from edge_runtime.phrases import words
 from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool
 from edge_runtime.spool.withdrawal import withdraw
@@ -252,6 +253,12 @@ async def sign_out(response: Response) -> None:
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
 
 
+@api.get("/words")
+async def list_words(desk: At, lang: Lang = None) -> dict[str, str]:
+    """Return the labels of the page, by name; of the language also its code and its direction."""
+    return words(desk.language(lang))
+
+
 @api.get("/openapi.json", include_in_schema=False)
 async def describe() -> Response:
     """Describe the API."""
@@ -306,6 +313,7 @@ def openapi() -> dict[str, Any]:
     }
     description["security"] = [{"token": []}, {"account": []}, {"session": []}]
     description["paths"]["/v1/session"]["post"]["security"] = []
+    description["paths"]["/v1/words"]["get"]["security"] = []
     return description
 
 

@@ -30,9 +30,10 @@ from edge_runtime.console.documents import (
 from edge_runtime.console.headers import FilmHeader, FilmHeaders
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.decision import Decision
-from edge_runtime.reports.wording import HEADLINES
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.screener import STANDING_SENTENCE, Screening
 from edge_runtime.spool import FilmState, Spool
+from edge_runtime.summary import actions, study_summary
 from edge_runtime.unit import figures
 from edge_runtime.unit.config import Language, UnitConfig
 from edge_runtime.unit.machine import battery, temperature_c
@@ -114,7 +115,7 @@ def studies_of_day(
     lines = [] if since is None else list(_lines(spool, headers, span, since, language))
     return StudyList(
         mode=_mode(since is not None),
-        notice=STANDING_SENTENCE,
+        notice=_notice(language),
         at=_time(now),
         day=day,
         studies=tuple(sorted(lines, key=lambda line: line.received_at, reverse=True)),
@@ -139,11 +140,12 @@ def study_of(
     live = [film for film in films if film["state"] not in _TAKEN_BACK]
     found = _gathered(spool.folder, headers, live or films, row, since, language)
     views = tuple(_film_view(spool.folder, headers, film, since, language) for film in films)
+    screenings = [view.screening for view in views if view.screening is not None]
     told = row is not None and found["decision"] is not None
     return Study(
         **found,
-        notice=STANDING_SENTENCE,
-        summary=_summary(found["decision"], language) if told else (),
+        notice=_notice(language),
+        summary=_summary(found["decision"], screenings, language),
         reasons=tuple(json.loads(row["reasons"])) if row is not None and told else (),
         revision=row["revision"] if row is not None and told else None,
         films=views,
@@ -259,7 +261,10 @@ def _gathered(
         if film["document"] is not None and film["made_at"] >= since
     ]
     decision = told_decision(study, since) if results else None
-    decision_text, action_text = _texts(decision, language)
+    unable = (
+        Screening.model_validate(result) for result in results if result["decision"] == "unable"
+    )
+    decision_text, action_text = _texts(decision, unable, language)
     reported = study is not None and study["reported"] >= study["revision"]
     parts = dict.fromkeys(fact.body_part for fact in facts if fact.body_part is not None)
     return {
@@ -285,7 +290,7 @@ def _film_view(
     header = headers.of(film["id"], folder / film["path"])
     screening = _screening(film, since)
     told: Decision | None = film["decision"] if screening is not None else None
-    decision_text, action_text = _texts(told, language)
+    decision_text, action_text = _texts(told, [screening] if screening else (), language)
     return FilmView(
         sop_instance_uid=film["sop_instance_uid"],
         state=_told_state(film, screening),
@@ -299,7 +304,7 @@ def _film_view(
         decision=told,
         decision_text=decision_text,
         action_text=action_text,
-        summary=_summary(told, language) if told else (),
+        summary=screening.summary.text[language] if screening and screening.summary else (),
         reasons=screening.reasons if screening else (),
         quality=screening.quality if screening else (),
         probabilities=screening.probabilities if screening else None,
@@ -328,17 +333,32 @@ def _told_state(film: sqlite3.Row, screening: Screening | None) -> FilmState:
     return FilmState.REPORTED if screening is None and state in _HAS_RESULT else state
 
 
-def _texts(decision: Decision | None, language: Language) -> tuple[str | None, str | None]:
-    """Return a decision in words, and what to do."""
+def _texts(
+    decision: Decision | None, screenings: Iterable[Screening], language: Language
+) -> tuple[str | None, str | None]:
+    """Return a decision in words, and what to do.
+
+    Parameters
+    ----------
+    screenings
+        What it rests on. Where it is `unable`, the first that is so says what to do.
+    """
     if decision is None:
         return None, None
-    headline, _, action = HEADLINES[decision].partition(": ")
-    return headline, action or None
+    told: tuple[Phrase, ...] = (Phrase(key=f"action.{decision}"),)
+    if decision == "unable":
+        told = next((actions(one) for one in screenings if one.decision == "unable"), told)
+    headline = say(Phrase(key=f"decision.{decision}"), language)
+    return headline, "; ".join(say(one, language) for one in told)
 
 
-def _summary(decision: Decision | None, language: Language) -> tuple[str, ...]:
-    """Return a preliminary summary in words."""
-    return () if decision is None else (HEADLINES[decision], STANDING_SENTENCE)
+def _summary(
+    decision: Decision | None, screenings: Sequence[Screening], language: Language
+) -> tuple[str, ...]:
+    """Return the preliminary summary of a study in words; empty where nothing is told."""
+    if decision is None or not screenings:
+        return ()
+    return tuple(say(one, language) for one in study_summary(decision, screenings))
 
 
 def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:
@@ -354,6 +374,10 @@ def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:
             sent_at=None if row["sent_at"] is None else _time(row["sent_at"]),
             error=row["error"],
         )
+
+
+def _notice(language: Language) -> str:
+    return say(Phrase(key="notice.standing"), language)
 
 
 def _first(facts: Iterable[FilmHeader], name: str) -> str | None:

@@ -56,7 +56,6 @@ Network = Annotated[str, AfterValidator(_network)]
 Address = Annotated[str, AfterValidator(_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
-Language = Literal["en", "fr", "es", "sw", "hi", "ar"]
 
 
 class _Section(BaseModel):

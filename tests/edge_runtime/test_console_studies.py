@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.phrases import LANGUAGES, Phrase, remedy, say, words
+from edge_runtime.quality import QualityFinding
 from edge_runtime.screener import STANDING_SENTENCE, Lesion
 from edge_runtime.unit.status import DEGRADED_SETTING
 from tests.conftest import ROOT
@@ -34,6 +36,26 @@ def listed(console: Console, query: str = "") -> list[dict[str, Any]]:
     assert answer.json["notice"] == STANDING_SENTENCE
     studies: list[dict[str, Any]] = answer.json["studies"]
     return studies
+
+
+def test_texts_come_in_the_language_that_is_asked_for(console: Console) -> None:
+    assert console.submit(film_of(1)).status == 202
+    blurred = Phrase(key="quality.blurred", values={"part": "body.knee"})
+    finding = QualityFinding(phrase=blurred, finding="...", action="...", refuses=True)
+    console.screen(screening(decision="unable", quality=(finding,)))
+    for language in LANGUAGES:
+        (line,) = console.local("GET", f"/v1/studies?lang={language}").json["studies"]
+        study = console.local("GET", f"/v1/studies/{line['study_instance_uid']}?lang={language}")
+        headline = say(Phrase(key="decision.unable"), language)
+        retake = say(remedy(blurred), language)
+        for told in (line, study.json, study.json["films"][0]):
+            assert (told["decision_text"], told["action_text"]) == (headline, retake)
+        assert study.json["notice"] == say(Phrase(key="notice.standing"), language)
+        summary = study.json["summary"]
+        assert any(retake in sentence for sentence in summary)
+        assert study.json["films"][0]["summary"] != []
+        assert study.json["notice"] in summary[-1]
+        assert console.local("GET", f"/v1/words?lang={language}").json == words(language)
 
 
 def test_a_study_from_its_film_to_its_decision(console: Console) -> None:
