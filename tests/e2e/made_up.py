@@ -10,7 +10,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from edge_runtime.bundle import Interval, OperatingPoint, ScoreName
+from edge_runtime.bundle import LABELS, Interval, OperatingPoint, ScoreName
 from edge_runtime.bundle.manifest import Action
 from edge_runtime.console.documents import (
     ConsoleStatus,
@@ -23,10 +23,18 @@ from edge_runtime.console.documents import (
     StudyState,
 )
 from edge_runtime.decision import Decision
-from edge_runtime.phrases import Language, Phrase, say
+from edge_runtime.phrases import Language, Phrase, remedy, say
 from edge_runtime.quality import QualityFinding
-from edge_runtime.screener import STANDING_SENTENCE, Context, Lesion, OutOfDistribution, Screening
+from edge_runtime.screener import (
+    STANDING_SENTENCE,
+    Context,
+    Film,
+    Lesion,
+    OutOfDistribution,
+    Screening,
+)
 from edge_runtime.spool import FilmState
+from edge_runtime.summary import actions, study_summary
 from edge_runtime.unit.machine import Battery
 from edge_runtime.unit.status import DestinationStatus, DiskStatus
 from tests.edge_runtime.screenings import screening
@@ -125,27 +133,13 @@ class MadeUpStudy:
     def _action_text(self, language: Language) -> str | None:
         if self.decision is None:
             return None
-        if self.decision != "unable":
-            return say(Phrase(key=f"action.{self.decision}"), language)
-        values: dict[str, str | int | float] = {"part": f"body.{self.body_part.lower()}"}
-        return say(Phrase(key=f"quality.{self.retake}_do", values=values), language)
+        return "; ".join(say(one, language) for one in actions(self._screening(0)))
 
     def _summary(self, language: Language) -> list[str]:
         if self.decision is None:
             return []
-        values: dict[str, str | int | float]
-        told = [Phrase(key="summary.preliminary")]
-        told.append(Phrase(key="summary.films", values={"films": len(self.views)}))
-        told.append(Phrase(key="summary.part", values={"part": f"body.{self.body_part.lower()}"}))
-        if self.decision == "unable":
-            values = {"part": f"body.{self.body_part.lower()}"}
-            finding = Phrase(key=f"quality.{self.retake}", values=values)
-            told.append(Phrase(key="summary.because", values={"finding": say(finding, language)}))
-        else:
-            tumour = 1 - _PROBABILITIES[self.decision][0]
-            values = {"probability": tumour, "threshold": 0.3}
-            told.append(Phrase(key="summary.tumour", values=values))
-        return [say(phrase, language) for phrase in told]
+        films = [self._screening(view) for view in range(len(self.views))]
+        return [say(one, language) for one in study_summary(self.decision, films)]
 
     def _film(self, view: int, language: Language) -> FilmView:
         told = self._screening(view) if self.decision and not self.withdrawn else None
@@ -184,7 +178,15 @@ class MadeUpStudy:
         assert self.decision is not None
         none, benign, malignant = _PROBABILITIES[self.decision]
         flagged = self.decision in ("urgent_review", "routine_review")
-        blurred = QualityFinding(finding="it is blurred", action="retake", refuses=True)
+        film, part = film_of(self.number, view), self.body_part.lower()
+        rows, columns = film.picture.shape
+        fault = Phrase(key=f"quality.{self.retake}", values={"part": f"body.{part}"})
+        refused = QualityFinding(
+            phrase=fault, finding=say(fault), action=say(remedy(fault)), refuses=True
+        )
+        points = (
+            _point("tumour", "routine_review", 0.3), _point("malignant", "urgent_review", 0.6)
+        )  # fmt: skip
         return screening(
             self.number,
             decision=self.decision,
@@ -192,12 +194,12 @@ class MadeUpStudy:
             synthetic=self.synthetic,
             probabilities={"no_tumour": none, "benign": benign, "malignant": malignant},
             tumour_probability=1 - none,
-            operating_points=(
-                _point("tumour", "routine_review", 0.3),
-                _point("malignant", "urgent_review", 0.6),
-            ),
-            lesions=film_of(self.number, view).lesions if flagged else (),
-            quality=(blurred,) if self.decision == "unable" else (),
+            prediction_set=(max(zip((none, benign, malignant), LABELS, strict=True))[1],),
+            operating_points=points,
+            study_operating_points=points,
+            film=Film(rows=rows, columns=columns, body_part=part, side="left"),
+            lesions=film.lesions if flagged else (),
+            quality=(refused,) if self.decision == "unable" else (),
             out_of_distribution=OutOfDistribution(
                 status="unfamiliar" if self.unfamiliar else "familiar", reason="made up"
             ),
@@ -273,14 +275,14 @@ class MadeUpUnit:
 
 
 @dataclass(frozen=True)
-class _Film:
+class _Drawing:
     """A drawn film: its picture, uint8 (rows, columns), bone bright; and what is marked on it."""
 
     picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
     lesions: tuple[Lesion, ...]
 
 
-def film_of(number: int, view: int) -> _Film:
+def film_of(number: int, view: int) -> _Drawing:
     """Return one of a few drawn films, the same for the same study and view."""
     patients = _patients()
     return _drawn(patients[number % len(patients)].index, view % 2)
@@ -295,7 +297,7 @@ def _patients() -> tuple[Patient, ...]:
 
 
 @cache
-def _drawn(index: int, view: int) -> _Film:
+def _drawn(index: int, view: int) -> _Drawing:
     patient = draw_patient(SEED, index)
     film = draw_film(patient, patient.views[view], patient.film_rng(SEED, view))
     centre, width = film.window
@@ -311,7 +313,7 @@ def _drawn(index: int, view: int) -> _Film:
     lesion = Lesion.model_validate(
         {"box": box, "box_mm": mm, "score": 0.87, "area_fraction": wide * high / rows / columns}
     )
-    return _Film((display * 255).astype(np.uint8), (lesion,))
+    return _Drawing((display * 255).astype(np.uint8), (lesion,))
 
 
 @cache

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from edge_runtime.phrases import LANGUAGES, Phrase, say
 from tests.conftest import need
+from tests.e2e.consoles import at_the_bedside
 from tests.e2e.made_up import NOW, MadeUpStudy, MadeUpUnit, a_day
 from tests.e2e.page_server import TOKEN, PageServer
 
@@ -53,8 +57,7 @@ class Opened:
         self.errors: list[str] = []
 
     def __call__(
-        self, server: PageServer, size: tuple[int, int] = TABLET, lang: str | None = None,
-        fragment: str = "", **settings: Any,
+        self, url: str, size: tuple[int, int] = TABLET, lang: str | None = None, **settings: Any
     ) -> Page:  # fmt: skip
         context = self._browser.new_context(
             viewport={"width": size[0], "height": size[1]}, timezone_id="UTC", **settings
@@ -63,10 +66,10 @@ class Opened:
         if lang is not None:
             context.add_init_script(f"localStorage.setItem('osteoedge.language', '{lang}')")
         page = context.new_page()
-        page.on("request", lambda request: self._asked(request.url, server.url))
+        page.on("request", lambda request: self._asked(request.url, url.partition("#")[0]))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", lambda told: self._said(told.type, told.text))
-        page.goto(server.url + fragment)
+        page.goto(url)
         return page
 
     def _asked(self, url: str, ours: str) -> None:
@@ -122,7 +125,7 @@ def axe(page: Page) -> list[str]:
 def test_the_list_tells_time_patient_part_decision_and_what_to_do(
     server: PageServer, opened: Opened
 ) -> None:
-    page = opened(server)
+    page = opened(server.url)
     expect(page.locator(".row")).to_have_count(7)
     told = page.locator(".row").all_inner_texts()
     names = [study.name for study in server.unit.studies]
@@ -142,7 +145,7 @@ def test_the_list_tells_time_patient_part_decision_and_what_to_do(
 
 
 def test_a_study_tells_what_its_decision_rests_on(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Kamau Joseph")
     study = page.locator("#study")
     for told in (
@@ -175,7 +178,7 @@ def test_a_study_tells_what_its_decision_rests_on(server: PageServer, opened: Op
 
 
 def test_a_retake_is_the_largest_thing_said(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Mwangi Peter")
     retake = page.locator(".decision .action")
     expect(retake).to_contain_text("then retake")
@@ -187,7 +190,7 @@ def test_a_retake_is_the_largest_thing_said(server: PageServer, opened: Opened) 
 
 
 def test_no_colour_and_no_word_says_that_all_is_well(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Hassan Amina")
     for shown in (row(page, "Hassan Amina"), page.locator(".decision")):
         for part in ("color", "backgroundColor", "borderTopColor", "borderInlineStartColor"):
@@ -203,7 +206,7 @@ def test_while_another_film_is_checked_only_a_decision_that_calls_somebody_stand
 ) -> None:
     server.unit.change(URGENT, state="checking")
     server.unit.change(NOT_FLAGGED, state="checking")
-    page = opened(server)
+    page = opened(server.url)
     expect(row(page, "Achieng Mary")).to_contain_text("URGENT REVIEW")
     expect(row(page, "Achieng Mary")).to_contain_text("More films of this study are being checked")
     expect(row(page, "Hassan Amina")).to_contain_text("Being checked now")
@@ -217,7 +220,7 @@ def ask_to_withdraw(page: Page) -> None:
 
 
 def test_axe_finds_nothing(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     expect(page.locator(".row")).to_have_count(7)
     assert axe(page) == []
     for name in ("Njeri Wambui", "Mwangi Peter", "Kamau Joseph"):
@@ -229,7 +232,7 @@ def test_axe_finds_nothing(server: PageServer, opened: Opened) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_in_arabic(server: PageServer, opened: Opened, scheme: str) -> None:
-    page = opened(server, lang="ar", color_scheme=scheme)
+    page = opened(server.url, lang="ar", color_scheme=scheme)
     open_study(page, "Kamau Joseph")
     assert page.locator("html").get_attribute("dir") == "rtl"
     assert axe(page) == []
@@ -244,7 +247,7 @@ def test_axe_finds_nothing_in_arabic(server: PageServer, opened: Opened, scheme:
 def test_every_language_has_every_label_and_fits(
     server: PageServer, opened: Opened, lang: str
 ) -> None:
-    page = opened(server, lang=lang)
+    page = opened(server.url, lang=lang)
     expect(page.locator(".row")).to_have_count(7)
     expect(page.locator("html")).to_have_attribute("lang", lang)
     standing = say(Phrase(key="notice.standing"), lang)  # type: ignore[arg-type]
@@ -264,7 +267,7 @@ def test_every_language_has_every_label_and_fits(
 
 
 def test_the_language_is_switched_and_remembered(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Achieng Mary")
     page.get_by_label("Language").select_option("sw")
     expect(page.locator("#study")).to_contain_text("Je, unakubaliana")
@@ -277,7 +280,7 @@ def test_the_language_is_switched_and_remembered(server: PageServer, opened: Ope
 def test_every_target_is_as_large_as_a_thumb(
     server: PageServer, opened: Opened, size: tuple[int, int]
 ) -> None:
-    page = opened(server, size)
+    page = opened(server.url, size)
     _large_targets(page)
     open_study(page, "Kamau Joseph")
     page.locator(".choice", has_text="Disagree").click()
@@ -304,7 +307,7 @@ def test_500_studies_stay_smooth(server: PageServer, opened: Opened) -> None:
         replace(kinds[number % 7], number=1000 + number, name=f"Patient {number}")
         for number in range(500)
     ]
-    page = opened(server)
+    page = opened(server.url)
     expect(page.locator(".row")).to_have_count(500)
     page.evaluate("window.first = document.querySelectorAll('.row')[300]")
     longest = page.evaluate(
@@ -338,7 +341,7 @@ def test_500_studies_stay_smooth(server: PageServer, opened: Opened) -> None:
 def test_a_study_that_arrives_while_one_is_open_moves_nothing(
     server: PageServer, opened: Opened
 ) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Kamau Joseph")
     page.locator(".choice", has_text="Disagree").click()
     page.locator("#read-reason").fill("half a sente")
@@ -365,7 +368,7 @@ def test_a_study_that_arrives_while_one_is_open_moves_nothing(
 
 
 def test_a_study_on_a_phone_is_left_by_going_back(server: PageServer, opened: Opened) -> None:
-    page = opened(server, PHONE)
+    page = opened(server.url, PHONE)
     open_study(page, "Kamau Joseph")
     expect(page.locator("#rows")).to_be_hidden()
     page.go_back()
@@ -375,7 +378,7 @@ def test_a_study_on_a_phone_is_left_by_going_back(server: PageServer, opened: Op
 
 
 def test_a_lost_server_is_unmistakable_and_found_again(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Achieng Mary")
     before = colour(page.locator(".decision"))
     server.stop()
@@ -400,7 +403,7 @@ def test_a_lost_server_is_unmistakable_and_found_again(server: PageServer, opene
 
 
 def test_a_server_that_hangs_is_lost_as_well(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     expect(page.locator(".row")).to_have_count(7)
     server.delay_s = 30.0
     ask_now(page)
@@ -410,7 +413,7 @@ def test_a_server_that_hangs_is_lost_as_well(server: PageServer, opened: Opened)
 
 
 def test_everything_is_reached_with_the_keyboard(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     expect(page.locator(".row")).to_have_count(7)
     focused = "document.activeElement.id || document.activeElement.className"
     walk = []
@@ -445,13 +448,13 @@ def test_everything_is_reached_with_the_keyboard(server: PageServer, opened: Ope
 
 def test_motion_is_left_out_where_it_is_not_wanted(server: PageServer, opened: Opened) -> None:
     for wanted, name in (("no-preference", "turn"), ("reduce", "none")):
-        page = opened(server, reduced_motion=wanted)
+        page = opened(server.url, reduced_motion=wanted)
         spinner = page.locator(".icon-checking").first
         assert spinner.evaluate("e => getComputedStyle(e).animationName") == name
 
 
 def test_shadow_mode_shows_that_and_nothing_else(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Achieng Mary")
     server.unit.mode = "shadow"
     ask_now(page)
@@ -474,7 +477,7 @@ def _languages(page: Page) -> str:
 
 
 def test_a_film_is_withdrawn_by_a_person_with_a_reason(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     ask_to_withdraw(page)
     confirm = page.locator("#withdraw").get_by_role("button", name="Withdraw", exact=True)
     confirm.click()
@@ -490,7 +493,7 @@ def test_a_film_is_withdrawn_by_a_person_with_a_reason(server: PageServer, opene
 
 
 def test_a_read_is_kept_with_its_reason(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     open_study(page, "Kamau Joseph")
     page.locator(".choice", has_text="Disagree").click()
     page.locator("#read-person").fill("Dr Wanjiku")
@@ -505,7 +508,7 @@ def test_a_read_is_kept_with_its_reason(server: PageServer, opened: Opened) -> N
 
 
 def test_earlier_days(server: PageServer, opened: Opened) -> None:
-    page = opened(server)
+    page = opened(server.url)
     expect(page.locator("#day-title")).to_contain_text("Sunday 22 November")
     page.get_by_role("button", name="The day before").click()
     expect(page.locator("#day-title")).to_contain_text("Saturday 21 November")
@@ -525,7 +528,7 @@ def test_earlier_days(server: PageServer, opened: Opened) -> None:
 def test_a_name_is_text_whatever_it_holds(server: PageServer, opened: Opened) -> None:
     name = "<img src=x onerror=alert(1)><b>Doe"
     server.unit.studies = [replace(NEW, name=name)]
-    page = opened(server)
+    page = opened(server.url)
     expect(page.locator(".row .who")).to_have_text(name)
     open_study(page, "Doe")
     expect(page.locator("#study-title")).to_have_text(name)
@@ -535,7 +538,7 @@ def test_signing_in(browser: Browser, opened: Opened) -> None:
     server = PageServer(MadeUpUnit(studies=[NEW]), open_to_all=False)
     server.start()
     try:
-        page = opened(server)
+        page = opened(server.url)
         expect(page.locator("#login")).to_be_visible()
         assert axe(page) == []
         page.locator("#token").fill("guess")
@@ -545,9 +548,43 @@ def test_signing_in(browser: Browser, opened: Opened) -> None:
         page.get_by_role("button", name="Open").click()
         expect(page.locator(".row")).to_have_count(1)
         # From a link: the token is out of the address, and of the history, at once.
-        linked = opened(server, fragment=f"#token={TOKEN}")
+        linked = opened(f"{server.url}#token={TOKEN}")
         expect(linked.locator(".row")).to_have_count(1)
         assert linked.url == server.url
         assert linked.evaluate("history.length") <= 2
     finally:
         server.stop()
+
+
+def test_a_film_sent_by_c_store_is_on_the_page_at_once(
+    tiny_bundle: Path, phantoms: Path, opened: Opened, tmp_path: Path
+) -> None:
+    films = sorted((phantoms / "images").glob("*.dcm"))
+    first = pydicom.dcmread(films[0], stop_before_pixels=True).StudyInstanceUID
+    other = next(
+        film for film in films
+        if pydicom.dcmread(film, stop_before_pixels=True).StudyInstanceUID != first
+    )  # fmt: skip
+    with at_the_bedside(tmp_path / "unit", tiny_bundle) as bedside:
+        page = opened(f"http://127.0.0.1:{bedside.port}/#token={bedside.token}")
+        expect(page.locator("#empty")).to_have_text("No study yet today")
+        # The worker is warm once it has screened a film.
+        assert bedside.unit.send(films[0]) == 0
+        expect(page.locator(".row:not(.is-waiting, .is-checking)")).to_have_count(1)
+        assert bedside.unit.send(other) == 0
+        received = time.monotonic()
+        expect(page.locator(".row")).to_have_count(2, timeout=2000)
+        expect(page.locator(".row:not(.is-waiting, .is-checking)")).to_have_count(2)
+        print(f"decided on the page {time.monotonic() - received:.2f} s after receipt")
+        page.locator(".row").first.click()
+        expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 1000)
+        expect(page.locator("#study-title")).to_have_text("SYNTHETIC, PHANTOM")
+        assert axe(page) == []
+        page.get_by_role("button", name="Withdraw").click()
+        page.get_by_text("The film: it is not good enough").click()
+        page.locator("#withdraw-person").fill("R. Odhiambo")
+        page.locator("#withdraw .strong").click()
+        expect(page.locator(".row")).to_have_count(1)
+        page.get_by_label("Language").select_option("ar")
+        expect(page.locator("html")).to_have_attribute("dir", "rtl")
+        assert "⟦" not in page.locator("body").inner_text()
