@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from importlib import resources
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -38,7 +39,7 @@ from edge_runtime.console.documents import (
     Withdrawn,
 )
 from edge_runtime.console.events import Events
-from edge_runtime.console.guard import FILM_TYPE, JSON_TYPE
+from edge_runtime.console.guard import FILM_TYPE, JSON_TYPE, body_type
 from edge_runtime.console.headers import FilmHeaders
 from edge_runtime.console.picture import picture_of
 from edge_runtime.console.problems import RefusedError, problem, problem_of
@@ -108,9 +109,31 @@ async def _caller(request: Request) -> Caller:
 
 At = Annotated[Desk, Depends(_desk)]
 By = Annotated[Caller, Depends(_caller)]
+
+
+def _iso_day(text: str) -> str:
+    # Pydantic takes a number, too, for seconds since 1970.
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
+        raise ValueError("write a day as 2026-11-22")
+    return text
+
+
+Day = Annotated[date, BeforeValidator(_iso_day)]
 Lang = Annotated[Language | None, Query(description="of the texts; else the unit's own")]
 
+
+async def _typed(request: Request) -> None:
+    # A form, which any site's page may send anywhere, is neither.
+    if body_type(request.headers) not in (JSON_TYPE, FILM_TYPE):
+        raise RefusedError(
+            415,
+            "the body is neither JSON nor DICOM",
+            f"Send {JSON_TYPE} or {FILM_TYPE}, and say so in Content-Type",
+        )
+
+
 api = APIRouter(prefix="/v1")
+writes = APIRouter(prefix="/v1", dependencies=[Depends(_typed)])
 
 
 @api.get("/status")
@@ -123,7 +146,7 @@ def status(desk: At) -> ConsoleStatus:
 @api.get("/studies")
 def list_studies(
     desk: At,
-    day: Annotated[date | None, Query(description="local time of the unit; else today")] = None,
+    day: Annotated[Day | None, Query(description="local time of the unit; else today")] = None,
     lang: Lang = None,
 ) -> StudyList:
     """List the studies of a day, newest first; none in shadow mode."""
@@ -172,7 +195,7 @@ async def show_picture(
         return Response(await run_in_threadpool(draw), media_type="image/png")
 
 
-@api.post(
+@writes.post(
     "/films",
     status_code=202,
     openapi_extra={
@@ -196,7 +219,7 @@ async def submit_film(desk: At, caller: By, request: Request) -> Submitted:
             503, "too many films are being received", "Try again in a moment", {"Retry-After": "1"}
         )
     async with desk.submissions:
-        if request.headers["content-type"].partition(";")[0].strip().lower() == FILM_TYPE:
+        if body_type(request.headers) == FILM_TYPE:
             said = request.headers.get("content-length")
             return await desk.submitter.take_body(
                 request.stream(), None if said is None else int(said), caller.name
@@ -209,7 +232,7 @@ async def submit_film(desk: At, caller: By, request: Request) -> Submitted:
         return await run_in_threadpool(desk.submitter.take_path, asked, caller.name)
 
 
-@api.post("/films/{sop_uid}/withdraw")
+@writes.post("/films/{sop_uid}/withdraw")
 def withdraw_film(desk: At, caller: By, sop_uid: Uid, asked: Withdrawal) -> Withdrawn:
     """Take a film back: nothing more of it is sent, and what was sent is rejected."""
     reason = Reason[asked.reason.replace("-", "_").upper()]
@@ -233,7 +256,7 @@ async def listen(desk: At, request: Request) -> StreamingResponse:
     return StreamingResponse(stream, media_type="text/event-stream")
 
 
-@api.post("/session")
+@writes.post("/session")
 async def sign_in(
     desk: At, request: Request, response: Response, shown: TokenSignIn | AccountSignIn
 ) -> SignedIn:
@@ -247,7 +270,7 @@ async def sign_in(
     return SignedIn(name=session.name, until=datetime.fromtimestamp(session.until, UTC))
 
 
-@api.delete("/session", status_code=204)
+@api.post("/session/end", status_code=204)
 async def sign_out(response: Response) -> None:
     """Sign out: the browser forgets the cookie."""
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
@@ -295,6 +318,7 @@ def build_app() -> FastAPI:
         },
     )
     app.include_router(api)
+    app.include_router(writes)
     app.include_router(page)
     app.add_exception_handler(OsteoedgeError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)

@@ -134,9 +134,17 @@ def test_forty_lines_are_enough_for_a_client(
     assert "not a DICOM, PNG or JPEG file" in refused.stderr
 
 
-def test_the_server_does_what_its_description_says(bedside: Bedside, tmp_path: Path) -> None:
+def test_the_server_does_what_its_description_says(
+    bedside: Bedside, films: list[Path], tmp_path: Path
+) -> None:
     """Everything that the description allows, and what it does not, asked of the real server."""
     need(shutil.which("schemathesis", path=Path(sys.executable).parent), "schemathesis")
+    sop, study = uids_of(films[7])
+    assert bedside.ask("POST", "/v1/films", films[7].read_bytes()).status == 202
+    decided(bedside, study)
+    (tmp_path / "schemathesis.toml").write_text(
+        f'[parameters]\n"path.sop_uid" = "{sop}"\n"path.study_uid" = "{study}"\n'
+    )
     said = subprocess.run(
         [
             Path(sys.executable).parent / "schemathesis", "run",

@@ -96,7 +96,7 @@ def test_a_session_is_for_our_own_page_alone(console: Console) -> None:
         assert answer.status == 403, origin
     tampered = {"Cookie": session["Cookie"][:-1] + "x"}
     assert console.remote("GET", "/v1/status", headers=tampered).status == 401
-    out = console.remote("DELETE", "/v1/session", headers=session | ours)
+    out = console.remote("POST", "/v1/session/end", {}, session | ours)
     assert out.status == 204 and "Max-Age=0" in out.headers["set-cookie"]
 
 
