@@ -46,10 +46,11 @@ from edge_runtime.console.problems import RefusedError, problem, problem_of
 from edge_runtime.console.submit import Submitter
 from edge_runtime.errors import OsteoedgeError
 from edge_runtime.phrases import words
+from edge_runtime.policy import Language
 from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool
 from edge_runtime.spool.withdrawal import withdraw
-from edge_runtime.unit.config import Language, UnitConfig
+from edge_runtime.unit.config import UnitConfig
 
 log = logging.getLogger(__name__)
 

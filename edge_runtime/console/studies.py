@@ -31,11 +31,12 @@ from edge_runtime.console.headers import FilmHeader, FilmHeaders
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.decision import Decision
 from edge_runtime.phrases import Phrase, say
+from edge_runtime.policy import Language
 from edge_runtime.screener import STANDING_SENTENCE, Screening
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.summary import actions, study_summary
 from edge_runtime.unit import figures
-from edge_runtime.unit.config import Language, UnitConfig
+from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.machine import battery, temperature_c
 from edge_runtime.unit.mode import current_mode
 from edge_runtime.unit.status import delegate_of, destinations_of, disk_of
