@@ -149,8 +149,8 @@ def test_a_study_tells_what_its_decision_rests_on(server: PageServer, opened: Op
     open_study(page, "Kamau Joseph")
     study = page.locator("#study")
     for told in (
-        "0.69: at or above the threshold of 0.30", "0.08: below the threshold of 0.60",
-        "age, body region", "trust the result less", "good enough to be checked",
+        "69.0%: at or above the threshold of 30.0%", "8.0%: below the threshold of 60.0%",
+        "age and body region", "trust the result less", "good enough to be checked",
         "the delegate gpu failed", "It replaces the one before", "P-4705", "A1205", "pacs: sent",
     ):  # fmt: skip
         expect(study).to_contain_text(told)
@@ -271,9 +271,9 @@ def test_the_language_is_switched_and_remembered(server: PageServer, opened: Ope
     open_study(page, "Achieng Mary")
     page.get_by_label("Language").select_option("sw")
     expect(page.locator("#study")).to_contain_text("Je, unakubaliana")
-    expect(row(page, "Njeri Wambui")).to_contain_text("Inasubiri kukaguliwa")
+    expect(row(page, "Njeri Wambui")).to_contain_text("Inasubiri kuchunguzwa")
     page.reload()
-    expect(row(page, "Njeri Wambui")).to_contain_text("Inasubiri kukaguliwa")
+    expect(row(page, "Njeri Wambui")).to_contain_text("Inasubiri kuchunguzwa")
 
 
 @pytest.mark.parametrize("size", [TABLET, SMALL, PHONE])

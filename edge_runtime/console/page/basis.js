@@ -1,7 +1,7 @@
 // What a film's decision rests on: figures against their thresholds, what was known, what was not.
 
 import { h, machineWords } from "./dom.js";
-import { share } from "./times.js";
+import { listed, percent } from "./times.js";
 import { known, word } from "./words.js";
 
 /** The parts of a film's basis, in the order of their weight. */
@@ -23,14 +23,14 @@ function score(point, value) {
   const bar = h("span", { class: reached ? "scale reached" : "scale", "aria-hidden": "true" }, h("span", { class: "fill" }), h("span", { class: "cut" }));
   bar.firstElementChild.style.inlineSize = `${100 * value}%`;
   bar.lastElementChild.style.insetInlineStart = `${100 * point.threshold}%`;
-  const told = word(reached ? "score_reached" : "score_below", { score: share(value), threshold: share(point.threshold) });
+  const told = word(reached ? "score_reached" : "score_below", { score: percent(value), threshold: percent(point.threshold) });
   return h("li", {}, h("span", { class: "score-name" }, word(`score_${point.score}`)), bar, h("span", { class: "score-told" }, told));
 }
 
 function facts(film) {
   const rows = [];
   const row = (label, ...told) => rows.push(h("dt", {}, word(label)), h("dd", {}, ...told));
-  const names = (list) => list.map((name) => (known(`context_${name}`) ? word(`context_${name}`) : name)).join(", ");
+  const names = (list) => listed(list.map((name) => (known(`context_${name}`) ? word(`context_${name}`) : name)));
   if (film.decision === null) return [];
   const { used, missing } = film.context ?? { used: [], missing: [] };
   if (used.length > 0) row("context_used", names(used));

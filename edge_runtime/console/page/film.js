@@ -2,7 +2,7 @@
 
 import { picture } from "./api.js";
 import { at, drawn, h, icon } from "./dom.js";
-import { share } from "./times.js";
+import { percent } from "./times.js";
 import { word } from "./words.js";
 
 const WIDTH = 1000;
@@ -122,7 +122,7 @@ export class FilmViewer {
       word("marks_show"),
     );
     const list = film.lesions.map((lesion, index) =>
-      h("li", {}, word("mark", { number: index + 1, score: share(lesion.score) }), size(lesion)),
+      h("li", {}, word("mark", { number: index + 1, score: percent(lesion.score) }), size(lesion)),
     );
     return h("div", { class: "marks" }, toggle, h("ul", {}, list));
   }

@@ -1,6 +1,9 @@
-// Times, days and amounts as the chosen language writes them, in the digits of the films' own text.
+// Times, days, amounts and lists as the chosen language writes them, in the digits of the films' own text.
 
 import { language } from "./words.js";
+
+const LEAST = 0.001;
+const MOST = 0.999;
 
 function locale() {
   const code = language();
@@ -57,8 +60,15 @@ export function amount(number, unit) {
   return new Intl.NumberFormat(locale(), style).format(number);
 }
 
-/** A share of 0..1 with two decimals, as the thresholds are told everywhere else. */
-export function share(number) {
-  const style = { minimumFractionDigits: 2, maximumFractionDigits: 2 };
-  return new Intl.NumberFormat(locale(), style).format(number);
+/** A probability as the summary tells it: in percent, and never as certainty. */
+export function percent(probability) {
+  const style = { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 };
+  const bound = probability < LEAST ? "<" : probability > MOST ? ">" : "";
+  const told = Math.min(Math.max(probability, LEAST), MOST);
+  return bound + new Intl.NumberFormat(locale(), style).format(told);
+}
+
+/** Several words as the language lists them. */
+export function listed(words) {
+  return new Intl.ListFormat(locale(), { type: "conjunction" }).format(words);
 }

@@ -1,7 +1,7 @@
 // Taking a film back: who, why, and a second look before it is done.
 
-import { at, bdi, h } from "./dom.js";
-import { counts } from "./film.js";
+import { at, h } from "./dom.js";
+import { counts, viewName } from "./film.js";
 import { patient } from "./list.js";
 import { word } from "./words.js";
 
@@ -32,7 +32,8 @@ export function askToWithdraw(study, film, send) {
 
   const form = h("form", { onsubmit: confirmed },
     h("h2", { id: "withdraw-title" }, word("withdraw_title")),
-    h("p", {}, patient(study), " · ", bdi(film.view ?? ""), " ", word("withdraw_means")),
+    h("p", { class: "whose" }, patient(study), " · ", viewName(film, study.films.indexOf(film) + 1)),
+    h("p", {}, word("withdraw_means")),
     h("fieldset", {}, h("legend", {}, word("withdraw_reason")), reasons),
     others.length > 1 ? h("label", { class: "control choice" }, all, h("span", {}, word("withdraw_all", { count: others.length }))) : [],
     h("label", { for: "withdraw-person" }, word("withdraw_person")), person, said,
