@@ -48,7 +48,8 @@ from edge_runtime.console.problems import RefusedError, problem, problem_of
 from edge_runtime.console.submit import Submitter
 from edge_runtime.errors import OsteoedgeError
 from edge_runtime.feedback.reads import add_read
-from edge_runtime.phrases import Language, words
+from edge_runtime.phrases import words
+from edge_runtime.policy import Language
 from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool
 from edge_runtime.spool.withdrawal import withdraw
@@ -288,7 +289,7 @@ async def sign_out(response: Response) -> None:
 
 @api.get("/words")
 async def list_words(desk: At, lang: Lang = None) -> dict[str, str]:
-    """List the labels of the page."""
+    """List the labels of the page, by name; among them the language's code and direction."""
     return words(desk.language(lang))
 
 

@@ -31,8 +31,9 @@ from edge_runtime.console.headers import FilmHeader, FilmHeaders
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.decision import Decision
 from edge_runtime.feedback.reads import last_verdict
-from edge_runtime.phrases import Language, Phrase, say
-from edge_runtime.screener import STANDING_SENTENCE, Screening
+from edge_runtime.phrases import Phrase, say
+from edge_runtime.policy import Language
+from edge_runtime.screener import Screening
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.states import TAKEN_BACK
 from edge_runtime.summary import film_summary, study_summary, to_do
@@ -83,7 +84,7 @@ def status_of(unit: UnitConfig, spool: Spool, bundle: ModelBundle) -> ConsoleSta
             films[FilmState.REPORTED] += films.pop(state)
     delegate, degraded = delegate_of(spool)
     return ConsoleStatus(
-        notice=STANDING_SENTENCE,
+        notice=_notice("en"),
         unit=unit.name,
         at=_time(spool.now()),
         mode=_mode(live),
@@ -116,7 +117,7 @@ def studies_of_day(
     lines = [] if since is None else list(_lines(spool, headers, span, since, language))
     return StudyList(
         mode=_mode(since is not None),
-        notice=STANDING_SENTENCE,
+        notice=_notice(language),
         at=_time(now),
         day=day,
         studies=tuple(sorted(lines, key=lambda line: line.received_at, reverse=True)),
@@ -146,7 +147,7 @@ def study_of(
     summary = study_summary(found["decision"], screenings) if told and screenings else ()
     return Study(
         **found,
-        notice=STANDING_SENTENCE,
+        notice=_notice(language),
         summary=tuple(say(phrase, language) for phrase in summary),
         reasons=tuple(json.loads(row["reasons"])) if row is not None and told else (),
         revision=row["revision"] if row is not None and told else None,
@@ -371,6 +372,10 @@ def _all(facts: Iterable[FilmHeader], name: str) -> str | None:
     """Return what the films of a study say; where they differ, every answer."""
     said = dict.fromkeys(getattr(fact, name) for fact in facts)
     return " / ".join(filter(None, said)) or None
+
+
+def _notice(language: Language) -> str:
+    return say(Phrase(key="notice.standing"), language)
 
 
 def _mode(live: bool) -> ModeName:
