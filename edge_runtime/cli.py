@@ -22,6 +22,7 @@ from rich.markup import escape
 import edge_runtime
 from edge_runtime.bundle_cli import TrustedKeys
 from edge_runtime.bundle_cli import bundle as bundle_verbs
+from edge_runtime.console.cli import console
 from edge_runtime.errors import (
     ConfigError,
     GateError,
@@ -29,6 +30,7 @@ from edge_runtime.errors import (
     OsteoedgeError,
     ResultError,
 )
+from edge_runtime.feedback.cli import feedback as feedback_verbs
 from edge_runtime.policy import Language
 from edge_runtime.unit import cli as unit_verbs
 
@@ -58,8 +60,10 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle_verbs, name="bundle")
+app.add_typer(feedback_verbs, name="feedback")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
+app.add_typer(console, name="console")
 
 
 def main() -> None:
