@@ -30,6 +30,7 @@ from edge_runtime.errors import (
     OsteoedgeError,
     ResultError,
 )
+from edge_runtime.feedback.cli import feedback as feedback_verbs
 from edge_runtime.policy import Language
 from edge_runtime.unit import cli as unit_verbs
 
@@ -59,6 +60,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle_verbs, name="bundle")
+app.add_typer(feedback_verbs, name="feedback")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
 app.add_typer(console, name="console")

@@ -53,7 +53,7 @@ _FOR_PROCESSING = frozenset(
 )
 # What a DICOM object may refer to as a film, screened or refused.
 PROJECTION_CLASSES = RADIOGRAPH_CLASSES | _FOR_PROCESSING
-PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 _PALETTE = frozenset({"PALETTE COLOR"})
@@ -88,16 +88,17 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
     CorruptRadiographError
         DICOM that cannot be parsed.
     """
-    return _parse(_short(io.BytesIO(data)), name, None)[0]
+    return _parse(_short(io.BytesIO(data)), name, pixels=True)[0]
 
 
-def parse_header(path: Path, tags: Sequence[BaseTag], name: str) -> tuple[Dataset, int]:
+def parse_header(path: Path, tags: Sequence[BaseTag] | None, name: str) -> tuple[Dataset, int]:
     """Read elements that stand before the pixels of a DICOM file; all others stay on the disk.
 
     Parameters
     ----------
     tags
-        Of the elements.
+        Of the elements; None for all before the pixels. A deflated file is inflated no further
+        than any film's header goes, and what stands beyond is not found.
 
     Returns
     -------
@@ -108,14 +109,18 @@ def parse_header(path: Path, tags: Sequence[BaseTag], name: str) -> tuple[Datase
     ------
     NotARadiographError, CorruptRadiographError
         As of :func:`parse_dicom`.
+    OSError
+        The file cannot be opened.
     """
     with path.open("rb") as file:
-        return _parse(_short(file), name, tags)
+        return _parse(_short(file), name, pixels=False, tags=tags)
 
 
-def _parse(stream: BinaryIO, name: str, tags: Sequence[BaseTag] | None) -> tuple[Dataset, int]:
-    """Read a data set with its pixels, or with some of the elements before them."""
-    part_10 = False
+def _parse(
+    stream: BinaryIO, name: str, *, pixels: bool, tags: Sequence[BaseTag] | None = None
+) -> tuple[Dataset, int]:
+    """Read a data set up to its pixels, with them or without; of ``tags`` alone if there are."""
+    part_10, stop = False, _AtPixels(take=pixels)
     try:
         part_10 = read_preamble(stream, force=True) is not None
         syntax = _read_syntax(stream)
@@ -123,15 +128,14 @@ def _parse(stream: BinaryIO, name: str, tags: Sequence[BaseTag] | None) -> tuple
         read_dataset(stream, True, True, stop_when=lambda tag, _, __: tag.group != 0)
         start = stream.tell()
         if syntax == uid.DeflatedExplicitVRLittleEndian:
-            stream = _short(io.BytesIO(_inflate(stream, name, whole=tags is None)))
+            stream = _short(io.BytesIO(_inflate(stream, name, pixels=pixels)))
         implicit, little = _encoding(syntax, stream)
-        stop = _AfterPixels() if tags is None else _at_pixels
         wanted = None if tags is None else list[BaseTag | int](tags)
         dataset = read_dataset(stream, implicit, little, stop_when=stop, specific_tags=wanted)
         dataset.file_meta = FileMetaDataset()
         if syntax is not None:
             dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
-        known = "PixelData" in dataset or text(dataset, "SOPClassUID") is not None
+        known = stop.seen or text(dataset, "SOPClassUID") is not None
     except UnsupportedRadiographError:
         raise
     except Exception as error:
@@ -162,7 +166,7 @@ def check_kind(dataset: Dataset, name: str) -> None:
         The header does not say what bright pixels are.
     """
     sop_class = uid.UID(text(dataset, "SOPClassUID") or "")
-    if not any(keyword in dataset for keyword in PIXELS):
+    if not any(keyword in dataset for keyword in _PIXELS):
         if sop_class.type:
             raise NotARadiographError.because("no_pixels_of", name, kind=sop_class.name)
         raise NotARadiographError.because("no_pixels", name)
@@ -253,19 +257,16 @@ def _short(file: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, _ShortStream(file))
 
 
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    """Stop the parser before pixels of any kind, and what may follow them."""
-    return tag.group >= _PIXEL_DATA >> 16
+class _AtPixels:
+    """Stops the parser before pixels of any kind, or takes them and stops at what follows them."""
 
-
-class _AfterPixels:
-    """Stops the parser at the first element after the pixels."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, take: bool) -> None:
+        self._take = take
         self.seen = False
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
-        stop, self.seen = self.seen, self.seen or tag == _PIXEL_DATA
+        stop = self.seen if self._take else tag.group >= _PIXEL_DATA >> 16
+        self.seen = self.seen or tag == _PIXEL_DATA
         return stop
 
 
@@ -284,12 +285,12 @@ def _read_syntax(stream: BinaryIO) -> str | None:
     return syntax
 
 
-def _inflate(stream: BinaryIO, name: str, *, whole: bool) -> bytes:
+def _inflate(stream: BinaryIO, name: str, *, pixels: bool) -> bytes:
     """Inflate a data set (PS3.5 A.5), no further than any film goes, or any header."""
-    limit = MAX_FILE_BYTES if whole else _MAX_HEADER_BYTES
+    limit = MAX_FILE_BYTES if pixels else _MAX_HEADER_BYTES
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = decompressor.decompress(stream.read() if whole else stream.read(limit), limit)
-    if whole and decompressor.unconsumed_tail:
+    inflated = decompressor.decompress(stream.read() if pixels else stream.read(limit), limit)
+    if pixels and decompressor.unconsumed_tail:
         raise UnsupportedRadiographError.because("deflated", name, mib=MAX_FILE_BYTES >> 20)
     return inflated
 

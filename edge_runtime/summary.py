@@ -97,6 +97,15 @@ def actions(screening: Screening) -> tuple[Phrase, ...]:
     return tuple(map(remedy, faults(screening))) or (Phrase(key=f"action.{screening.decision}"),)
 
 
+def to_do(decision: Decision, films: Sequence[Screening]) -> tuple[Phrase, ...]:
+    """Return what is to be done about a film, or the films of a study, in one line.
+
+    Where it is `unable`, why is told as well, of each film that could not be checked.
+    """
+    reasons = chain.from_iterable(_faults(film) for film in films if decision == "unable")
+    return tuple(_once(reasons)) or (Phrase(key=f"action.{decision}"),)
+
+
 def _phrase(name: str, /, **values: Value) -> Phrase:
     return Phrase(key=f"summary.{name}", values=values)
 

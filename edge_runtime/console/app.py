@@ -29,9 +29,11 @@ from edge_runtime.console.documents import (
     FilmPath,
     FilmResult,
     Problem,
+    ReadAdded,
     SignedIn,
     Study,
     StudyList,
+    StudyRead,
     Submitted,
     TokenSignIn,
     Uid,
@@ -45,6 +47,7 @@ from edge_runtime.console.picture import picture_of
 from edge_runtime.console.problems import RefusedError, problem, problem_of
 from edge_runtime.console.submit import Submitter
 from edge_runtime.errors import OsteoedgeError
+from edge_runtime.feedback.reads import add_read
 from edge_runtime.phrases import words
 from edge_runtime.policy import Language
 from edge_runtime.rejection import Reason
@@ -94,8 +97,7 @@ class Desk:
 
     def language(self, asked: Language | None) -> Language:
         """Return the language of an answer."""
-        assert self.unit.console is not None
-        return asked or self.unit.console.language
+        return asked or self.unit.language
 
 
 async def _desk(request: Request) -> Desk:
@@ -257,6 +259,14 @@ async def listen(desk: At, request: Request) -> StreamingResponse:
     return StreamingResponse(stream, media_type="text/event-stream")
 
 
+@writes.post("/studies/{study_uid}/reads", status_code=201)
+def say_of_study(desk: At, study_uid: Uid, said: StudyRead) -> ReadAdded:
+    """Say whether the unit was right about a study."""
+    with desk.spool() as spool:
+        studies.must_tell(spool, desk.bundle)
+        return ReadAdded(id=add_read(spool, study_uid, said.verdict, said.reason, said.reader))
+
+
 @writes.post("/session")
 async def sign_in(
     desk: At, request: Request, response: Response, shown: TokenSignIn | AccountSignIn
@@ -279,7 +289,7 @@ async def sign_out(response: Response) -> None:
 
 @api.get("/words")
 async def list_words(desk: At, lang: Lang = None) -> dict[str, str]:
-    """Return the labels of the page, by name; of the language also its code and its direction."""
+    """List the labels of the page, by name; among them the language's code and direction."""
     return words(desk.language(lang))
 
 

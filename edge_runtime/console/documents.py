@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge_runtime.bundle import OperatingPoint
 from edge_runtime.decision import Decision
+from edge_runtime.feedback.reads import Verdict
 from edge_runtime.quality import QualityFinding
 from edge_runtime.screener import BundleUse, Context, Lesion, OutOfDistribution, Screening
 from edge_runtime.spool import FilmState
@@ -73,7 +74,7 @@ class StudyFacts(_Part):
     action_text: str | None = Field(description="what to do now")
     synthetic: bool = Field(description="the model learned from drawings, not patients")
     degraded: bool = Field(description="something was slower or weaker than it should be")
-    read: str | None = Field(description="what a radiologist said last: agree, disagree, not_sure")
+    read: Verdict | None = Field(description="what somebody said last of the decision")
 
 
 class StudyLine(StudyFacts):
@@ -182,6 +183,20 @@ class Withdrawn(_Part):
     """What a withdrawal came to."""
 
     films: int = Field(description="0: it was withdrawn before")
+
+
+class StudyRead(_Part):
+    """What somebody says of the unit's decision on a study."""
+
+    verdict: Verdict
+    reason: str = Field("", max_length=500, description="in their own words")
+    reader: ShortText = Field(description="who says it")
+
+
+class ReadAdded(_Part):
+    """What was said is kept."""
+
+    id: int
 
 
 class TokenSignIn(_Part):

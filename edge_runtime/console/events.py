@@ -205,15 +205,30 @@ def _look(
             f"SELECT * FROM study WHERE study_instance_uid IN {newest}", _WATCHED_FILMS
         )
     }
+    reads = {
+        row["study_instance_uid"]: row["last"]
+        for row in spool.rows(
+            "SELECT study_instance_uid, MAX(read_id) AS last FROM read_link "
+            f"WHERE study_instance_uid IN {newest} GROUP BY 1",
+            _WATCHED_FILMS,
+        )
+    }
     told_from = math.inf if since is None else since
     return version, (
         since is not None,
-        {uid: _watched(uid, of, decided.get(uid), told_from) for uid, of in films.items()},
+        {
+            uid: _watched(uid, of_study, decided.get(uid), reads.get(uid), told_from)
+            for uid, of_study in films.items()
+        },
     )
 
 
 def _watched(
-    uid: str, films: list[sqlite3.Row], study: sqlite3.Row | None, since: float
+    uid: str,
+    films: list[sqlite3.Row],
+    study: sqlite3.Row | None,
+    last_read: int | None,
+    since: float,
 ) -> _Watched:
     left = [film["state"] for film in films if film["state"] != FilmState.WITHDRAWN]
     reported = study is not None and study["reported"] >= study["revision"]
@@ -223,7 +238,7 @@ def _watched(
         decision=told_decision(study, since) if left else None,
     )
     states = tuple((film["id"], film["state"]) for film in films)
-    return _Watched(event, (states, study["revision"] if study else 0))
+    return _Watched(event, (states, study["revision"] if study else 0, last_read))
 
 
 def _let_go(queue: asyncio.Queue[_Event | None]) -> None:

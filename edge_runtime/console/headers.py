@@ -9,10 +9,9 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from pydicom.valuerep import PersonName
 
 from edge_runtime.dicom_file import parse_header
-from edge_runtime.dicom_header import body_part, integer, text, values
+from edge_runtime.dicom_header import body_part, integer, person, text
 from edge_runtime.errors import RadiographError
 
 _TAGS = [
@@ -74,7 +73,7 @@ class FilmHeaders:
 
 def _facts(header: Dataset) -> FilmHeader:
     return FilmHeader(
-        patient_name=_name(header),
+        patient_name=person(header, "PatientName"),
         patient_id=text(header, "PatientID"),
         accession_number=text(header, "AccessionNumber"),
         body_part=body_part(header),
@@ -83,17 +82,3 @@ def _facts(header: Dataset) -> FilmHeader:
         rows=integer(header, "Rows"),
         columns=integer(header, "Columns"),
     )
-
-
-def _name(header: Dataset) -> str | None:
-    """Return the patient's name as people write it, in every script that it is in (PS3.5 6.2.1)."""
-    found = next(iter(values(header, "PatientName")), None)
-    if not isinstance(found, PersonName):
-        return None
-    groups = (str(found.alphabetic), str(found.ideographic), str(found.phonetic))
-    written = [
-        ", ".join(part for part in (family, " ".join(filter(None, others))) if part)
-        for family, *others in (group.strip(" \0").split("^") for group in groups)
-    ]
-    first, *more = [name for name in written if name] or [""]
-    return (f"{first} ({'; '.join(more)})" if more else first) or None

@@ -6,7 +6,28 @@ from collections.abc import Mapping
 
 from starlette.responses import JSONResponse
 
-from edge_runtime.errors import OsteoedgeError, RadiographError, SpoolError, SpoolFullError
+from edge_runtime.errors import (
+    FeedbackError,
+    OsteoedgeError,
+    RadiographError,
+    ShadowModeError,
+    SpoolError,
+    SpoolFullError,
+    UndecidedStudyError,
+    UnknownStudyError,
+)
+
+# The first that an error is counts.
+_STATUSES: tuple[tuple[type[OsteoedgeError], int], ...] = (
+    (SpoolFullError, 507),
+    (SpoolError, 503),
+    (UnknownStudyError, 404),
+    (UndecidedStudyError, 409),
+    (ShadowModeError, 403),
+    (FeedbackError, 422),
+    (RadiographError, 422),
+    (OsteoedgeError, 500),
+)
 
 
 class RefusedError(OsteoedgeError):
@@ -37,10 +58,5 @@ def problem_of(error: OsteoedgeError) -> JSONResponse:
     """Return what is answered where an error of ours ended a request."""
     if isinstance(error, RefusedError):
         return problem(error.status, error.what, error.remedy, error.headers)
-    if isinstance(error, SpoolFullError):
-        status = 507
-    elif isinstance(error, SpoolError):
-        status = 503
-    else:
-        status = 422 if isinstance(error, RadiographError) else 500
+    status = next(status for kind, status in _STATUSES if isinstance(error, kind))
     return problem(status, error.what, error.remedy)

@@ -26,12 +26,12 @@ from edge_runtime.console.guard import Guard
 from edge_runtime.console.peers import peer_of
 from edge_runtime.console.submit import SLOT, Submitter
 from edge_runtime.errors import ConfigError
-from edge_runtime.intake.quiet import quieten
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import sweep
 from edge_runtime.spool.database import INCOMING
 from edge_runtime.unit.config import ConsoleSettings, ServerTls, UnitConfig
 from edge_runtime.unit.life import Life
+from edge_runtime.unit.listening import listen
 from edge_runtime.unit.mode import load_servable
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,6 @@ def run(unit: UnitConfig, life: Life) -> None:
     SpoolError
         The spool cannot be used.
     """
-    quieten()
     settings = unit.console
     assert settings is not None
     bundle = load_servable(unit.bundle)
@@ -121,19 +120,13 @@ def listen_on_port(settings: ConsoleSettings) -> socket.socket:
     ConfigError
         Somebody else has the port.
     """
-    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.bind, settings.port))
-        listener.listen(_BACKLOG)
+        return listen(settings.bind, settings.port)
     except OSError as error:
-        listener.close()
         raise ConfigError(
             f"port {settings.port} of {settings.bind} cannot be had ({error.strerror})",
             "Stop who has it, or give another in [console]",
         ) from None
-    return listener
 
 
 class _Connection(H11Protocol):

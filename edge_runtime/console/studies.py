@@ -30,18 +30,19 @@ from edge_runtime.console.documents import (
 from edge_runtime.console.headers import FilmHeader, FilmHeaders
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.decision import Decision
+from edge_runtime.feedback.reads import last_verdict
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Language
-from edge_runtime.screener import STANDING_SENTENCE, Screening
+from edge_runtime.screener import Screening
 from edge_runtime.spool import FilmState, Spool
-from edge_runtime.summary import actions, study_summary
+from edge_runtime.spool.states import TAKEN_BACK
+from edge_runtime.summary import film_summary, study_summary, to_do
 from edge_runtime.unit import figures
 from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.machine import battery, temperature_c
 from edge_runtime.unit.mode import current_mode
 from edge_runtime.unit.status import delegate_of, destinations_of, disk_of
 
-_TAKEN_BACK = (FilmState.SUPERSEDED, FilmState.WITHDRAWN)
 _HAS_RESULT = (FilmState.UNABLE, FilmState.DELIVERED, FilmState.QUARANTINED)
 # A film, and of its result what a line tells.
 _FILMS = (
@@ -83,7 +84,7 @@ def status_of(unit: UnitConfig, spool: Spool, bundle: ModelBundle) -> ConsoleSta
             films[FilmState.REPORTED] += films.pop(state)
     delegate, degraded = delegate_of(spool)
     return ConsoleStatus(
-        notice=STANDING_SENTENCE,
+        notice=_notice("en"),
         unit=unit.name,
         at=_time(spool.now()),
         mode=_mode(live),
@@ -138,15 +139,16 @@ def study_of(
     if not films:
         raise RefusedError(404, "no study with this UID is here", "Check the UID")
     row = spool.row("SELECT * FROM study WHERE study_instance_uid = ?", uid)
-    live = [film for film in films if film["state"] not in _TAKEN_BACK]
-    found = _gathered(spool.folder, headers, live or films, row, since, language)
+    live = [film for film in films if film["state"] not in TAKEN_BACK]
+    found = _gathered(spool, headers, live or films, row, since, language)
     views = tuple(_film_view(spool.folder, headers, film, since, language) for film in films)
-    screenings = [view.screening for view in views if view.screening is not None]
     told = row is not None and found["decision"] is not None
+    screenings = [view.screening for view in views if view.screening is not None]
+    summary = study_summary(found["decision"], screenings) if told and screenings else ()
     return Study(
         **found,
         notice=_notice(language),
-        summary=_summary(found["decision"], screenings, language),
+        summary=tuple(say(phrase, language) for phrase in summary),
         reasons=tuple(json.loads(row["reasons"])) if row is not None and told else (),
         revision=row["revision"] if row is not None and told else None,
         films=views,
@@ -242,12 +244,12 @@ def _lines(
     rows = spool.rows(f"SELECT * FROM study WHERE study_instance_uid IN {of_day}", *span)
     decided = {row["study_instance_uid"]: row for row in rows}
     for uid, of_study in films.items():
-        found = _gathered(spool.folder, headers, of_study, decided.get(uid), since, language)
+        found = _gathered(spool, headers, of_study, decided.get(uid), since, language)
         yield StudyLine(**found, films=len(of_study))
 
 
 def _gathered(
-    folder: Path,
+    spool: Spool,
     headers: FilmHeaders,
     films: Sequence[sqlite3.Row],
     study: sqlite3.Row | None,
@@ -255,33 +257,36 @@ def _gathered(
     language: Language,
 ) -> dict[str, Any]:
     """Return the fields of StudyFacts, of one film or more."""
-    facts = [headers.of(film["id"], folder / film["path"]) for film in films]
+    uid = films[0]["study_instance_uid"]
+    facts = [headers.of(film["id"], spool.folder / film["path"]) for film in films]
     results = [
         json.loads(film["document"])
         for film in films
         if film["document"] is not None and film["made_at"] >= since
     ]
     decision = told_decision(study, since) if results else None
-    unable = (
-        Screening.model_validate(result) for result in results if result["decision"] == "unable"
-    )
-    decision_text, action_text = _texts(decision, unable, language)
+    # Only these say more than their decision does.
+    unable = [
+        Screening.model_validate(result)
+        for result in results
+        if decision == "unable" and result["decision"] == "unable"
+    ]
     reported = study is not None and study["reported"] >= study["revision"]
     parts = dict.fromkeys(fact.body_part for fact in facts if fact.body_part is not None)
     return {
-        "study_instance_uid": films[0]["study_instance_uid"],
-        "patient_name": _first(facts, "patient_name"),
-        "patient_id": _first(facts, "patient_id"),
-        "accession_number": _first(facts, "accession_number"),
+        "study_instance_uid": uid,
+        "patient_name": _all(facts, "patient_name"),
+        "patient_id": _all(facts, "patient_id"),
+        "accession_number": _all(facts, "accession_number"),
         "body_parts": tuple(parts),
         "received_at": _time(max(film["received_at"] for film in films)),
         "state": study_state((film["state"] for film in films), reported),
         "decision": decision,
-        "decision_text": decision_text,
-        "action_text": action_text,
+        "decision_text": _headline(decision, language),
+        "action_text": _action(decision, unable, language),
         "synthetic": any(result.get("synthetic", False) for result in results),
         "degraded": any(result.get("degraded") for result in results),
-        "read": None,
+        "read": last_verdict(spool, uid),
     }
 
 
@@ -290,8 +295,8 @@ def _film_view(
 ) -> FilmView:
     header = headers.of(film["id"], folder / film["path"])
     screening = _screening(film, since)
-    told: Decision | None = film["decision"] if screening is not None else None
-    decision_text, action_text = _texts(told, [screening] if screening else (), language)
+    told = None if screening is None else screening.decision
+    summary = () if screening is None else film_summary(screening)
     return FilmView(
         sop_instance_uid=film["sop_instance_uid"],
         state=_told_state(film, screening),
@@ -303,9 +308,9 @@ def _film_view(
         rows=header.rows,
         columns=header.columns,
         decision=told,
-        decision_text=decision_text,
-        action_text=action_text,
-        summary=screening.summary.text[language] if screening and screening.summary else (),
+        decision_text=_headline(told, language),
+        action_text=_action(told, [screening] if screening else [], language),
+        summary=tuple(say(phrase, language) for phrase in summary),
         reasons=screening.reasons if screening else (),
         quality=screening.quality if screening else (),
         probabilities=screening.probabilities if screening else None,
@@ -323,7 +328,7 @@ def _film_view(
 
 def _screening(film: sqlite3.Row, since: float) -> Screening | None:
     """Return a film's result if it may be told."""
-    if film["document"] is None or film["made_at"] < since or film["state"] in _TAKEN_BACK:
+    if film["document"] is None or film["made_at"] < since or film["state"] in TAKEN_BACK:
         return None
     return Screening.model_validate_json(film["document"])
 
@@ -334,32 +339,18 @@ def _told_state(film: sqlite3.Row, screening: Screening | None) -> FilmState:
     return FilmState.REPORTED if screening is None and state in _HAS_RESULT else state
 
 
-def _texts(
-    decision: Decision | None, screenings: Iterable[Screening], language: Language
-) -> tuple[str | None, str | None]:
-    """Return a decision in words, and what to do.
+def _headline(decision: Decision | None, language: Language) -> str | None:
+    return None if decision is None else say(Phrase(key=f"decision.{decision}"), language)
 
-    Parameters
-    ----------
-    screenings
-        What it rests on. Where it is `unable`, the first that is so says what to do.
-    """
+
+def _action(
+    decision: Decision | None, films: Sequence[Screening], language: Language
+) -> str | None:
+    """Return what to do now, and where a film could not be checked, why."""
     if decision is None:
-        return None, None
-    told: tuple[Phrase, ...] = (Phrase(key=f"action.{decision}"),)
-    if decision == "unable":
-        told = next((actions(one) for one in screenings if one.decision == "unable"), told)
-    headline = say(Phrase(key=f"decision.{decision}"), language)
-    return headline, "; ".join(say(one, language) for one in told)
-
-
-def _summary(
-    decision: Decision | None, screenings: Sequence[Screening], language: Language
-) -> tuple[str, ...]:
-    """Return the preliminary summary of a study in words; empty where nothing is told."""
-    if decision is None or not screenings:
-        return ()
-    return tuple(say(one, language) for one in study_summary(decision, screenings))
+        return None
+    words = " ".join(say(phrase, language) for phrase in to_do(decision, films))
+    return words[:1].upper() + words[1:]
 
 
 def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:
@@ -377,12 +368,14 @@ def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:
         )
 
 
+def _all(facts: Iterable[FilmHeader], name: str) -> str | None:
+    """Return what the films of a study say; where they differ, every answer."""
+    said = dict.fromkeys(getattr(fact, name) for fact in facts)
+    return " / ".join(filter(None, said)) or None
+
+
 def _notice(language: Language) -> str:
     return say(Phrase(key="notice.standing"), language)
-
-
-def _first(facts: Iterable[FilmHeader], name: str) -> str | None:
-    return next((said for fact in facts if (said := getattr(fact, name)) is not None), None)
 
 
 def _mode(live: bool) -> ModeName:

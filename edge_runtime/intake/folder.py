@@ -16,7 +16,6 @@ from pathlib import Path
 
 from edge_runtime.dicom_file import MAX_FILE_BYTES
 from edge_runtime.errors import SpoolError
-from edge_runtime.intake.quiet import quieten
 from edge_runtime.intake.receiving import ChangedError, IncomingFile, copy_whole
 from edge_runtime.intake.understanding import enter, understand
 from edge_runtime.spool import Spool
@@ -41,7 +40,6 @@ def run(unit: UnitConfig, life: Life) -> None:
     SpoolError
         It cannot start.
     """
-    quieten()
     incoming = unit.spool.directory / INCOMING / SLOT
     with Spool(unit.spool.directory) as spool:
         incoming.mkdir(mode=0o700, exist_ok=True)

@@ -53,3 +53,11 @@ LANGUAGES: dict[Language, Code] = {
     "hi": Code("hi", "RFC5646", "Hindi"),
     "ar": Code("ar", "RFC5646", "Arabic"),
 }
+# For a radiologist's own report: what `osteoedge feedback import` takes from it.
+READING = _private("READING", "Radiologist's reading: bone tumour or none")
+READINGS = {
+    "no_tumour": _private("READ_NO_TUMOUR", "No bone tumour"),
+    "benign": _private("READ_BENIGN", "Benign bone tumour"),
+    "malignant": _private("READ_MALIGNANT", "Malignant bone tumour"),
+    "not_sure": _private("READ_NOT_SURE", "Not sure"),
+}

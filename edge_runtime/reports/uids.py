@@ -11,6 +11,8 @@ import json
 from dataclasses import astuple, dataclass
 from typing import Literal
 
+from edge_runtime.screener import Screening
+
 ResultKind = Literal["sr", "sc", "seg", "ko"]
 
 
@@ -64,6 +66,15 @@ def series_uid(kind: ResultKind, study_instance_uid: str, identity: WorkIdentity
     """
     equipment = (identity.bundle_sha256, identity.site_sha256, identity.software)
     return derived_uid("series", kind, study_instance_uid, *equipment)
+
+
+def tracking_uid(screening: Screening, what: str) -> str:
+    """Return the Tracking UID of what was observed on a film.
+
+    The same film by the same bundle, the same area, has the same in every report.
+    """
+    work = (screening.source.sha256, screening.bundle.sha256, screening.software)
+    return derived_uid("tracking", *work, what)
 
 
 def derived_uid(*parts: str | int | None) -> str:

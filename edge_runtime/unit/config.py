@@ -255,7 +255,6 @@ class ConsoleSettings(_Section):
         (), description="folders from which callers on the socket may have a film taken by its path"
     )
     film_mib: int = Field(200, ge=1, le=2000, description="largest film that is accepted")
-    language: Language = "en"
 
     @property
     def has_port(self) -> bool:
@@ -281,7 +280,7 @@ class UnitConfig(_Section):
     """The content of unit.toml."""
 
     name: str = Field("unit", pattern=r"^[A-Za-z0-9_-]{1,16}$", description="station name")
-    language: Language = Field("en", description="of the summary in reports")
+    language: Language = Field("en", description="of the summary in reports, and of the page")
     bundle: BundleSettings
     spool: SpoolSettings
     intake: IntakeSettings

@@ -11,7 +11,7 @@ from edge_runtime import decision
 from edge_runtime.bundle import Calibration, ScoreName
 from edge_runtime.decision import Decision
 from edge_runtime.phrases import Phrase, say
-from edge_runtime.spool.work import StudyView
+from edge_runtime.spool.studies import StudyView
 
 _BY_URGENCY: tuple[Decision, ...] = ("urgent_review", "unable", "routine_review", "not_flagged")
 

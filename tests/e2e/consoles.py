@@ -12,9 +12,9 @@ from pathlib import Path
 import pydicom
 
 from edge_runtime.console.accounts import make_token
-from tests.e2e.receivers import until
-from tests.e2e.serving import ServedUnit, free_port, served
+from tests.e2e.serving import ServedUnit, served
 from tests.edge_runtime.consoles import Answer, EventStream, SocketConnection, answered
+from tests.processes import free_port, until
 
 
 @dataclass

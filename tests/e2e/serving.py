@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -20,16 +19,10 @@ from edge_runtime.spool.audit import entries, verify
 from edge_runtime.unit.config import load_unit
 from edge_runtime.unit.mode import go_live, load_servable
 from tests.conftest import need
-from tests.e2e.receivers import until
 from tests.edge_runtime.bundles import servable_bundle
+from tests.processes import free_port, until
 
 CALLING, CALLED = "CONSOLE", "OSTEOEDGE"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ServedUnit:

@@ -17,10 +17,10 @@ import pytest
 
 from tests.conftest import ROOT, Trained, need
 from tests.e2e.consoles import Bedside, at_the_bedside, uids_of
-from tests.e2e.receivers import until
 from tests.e2e.serving import assert_whole, receiving
 from tests.e2e.test_full_disk import Ballast
 from tests.e2e.test_intake import small_disk
+from tests.processes import until
 
 __all__ = ["small_disk"]
 

@@ -152,8 +152,7 @@ def test_two_views_have_one_report_and_a_late_one_another(unit: Archived) -> Non
     first = unit.film("first")
     study = pydicom.dcmread(first).StudyInstanceUID
     second, late = (
-        unit.film(f"view-{number}", number, StudyInstanceUID=study, InstanceNumber=number + 1)
-        for number in (1, 2)
+        unit.view(first, f"view-{number}", number, InstanceNumber=number + 1) for number in (1, 2)
     )
     with unit.paused("worker"):
         assert unit.unit.send(first, second) == 0

@@ -10,10 +10,10 @@ import pytest
 from pydicom import uid
 
 from tests.conftest import Trained
-from tests.e2e.receivers import until
 from tests.e2e.senders import association, encoded, store
 from tests.e2e.serving import ServedUnit, receiving, served
 from tests.edge_runtime.films import film
+from tests.processes import until
 
 CR = uid.ComputedRadiographyImageStorage
 WARM = 1000

@@ -22,17 +22,18 @@ from edge_runtime.console import server
 from edge_runtime.console.accounts import make_token
 from edge_runtime.screener import Screening
 from edge_runtime.spool import FilmState, Spool
-from edge_runtime.spool.work import NewResult, claim_film, claim_study, finish, report_study
+from edge_runtime.spool.studies import claim_study, report_study
+from edge_runtime.spool.work import NewResult, claim_film, finish
 from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.life import Life
-from tests.e2e.receivers import until
-from tests.e2e.serving import free_port
 from tests.e2e.test_intake import noise
+from tests.edge_runtime import screenings
 from tests.edge_runtime.films import save
 from tests.edge_runtime.units import WORK, settings
+from tests.processes import free_port, until
 
 BUNDLE: Any = SimpleNamespace(
-    deployed_sha256="d" * 64, manifest=SimpleNamespace(purpose="evaluated")
+    deployed_sha256=screenings.BUNDLE, manifest=SimpleNamespace(purpose="evaluated")
 )
 JSON, DICOM = "application/json", "application/dicom"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from pydicom.uid import generate_uid
 
 from edge_runtime.bundle.manifest import Interval, OperatingPoint
 from edge_runtime.engine import DelegateUse
+from edge_runtime.policy import Language
 from edge_runtime.preprocess import InputSpec
-from edge_runtime.reports.study import ReportedFilm, StudySummary
+from edge_runtime.reports.instance import Instance
+from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, result_uid, series_uid
 from edge_runtime.screener import (
     STANDING_SENTENCE,
@@ -145,15 +148,9 @@ def identity(of: Screening, **changes: Any) -> WorkIdentity:
     return WorkIdentity(**(told | changes))
 
 
-def named(kind: Any, of: Screening) -> dict[str, Any]:
-    """The keywords that every result takes."""
+def named(kind: Any, of: Screening) -> Instance:
     work = identity(of)
-    return {
-        "uid": result_uid(kind, work),
-        "series_uid": series_uid(kind, STUDY, work),
-        "number": 1,
-        "made_at": MADE_AT,
-    }
+    return Instance(result_uid(kind, work), series_uid(kind, STUDY, work), 1, MADE_AT)
 
 
 def summary(*of: Screening, **changes: Any) -> StudySummary:
@@ -164,14 +161,21 @@ def summary(*of: Screening, **changes: Any) -> StudySummary:
     return StudySummary(**told, summary=study_summary(told["decision"], of))
 
 
-def report(*films: ReportedFilm, **changes: Any) -> Dataset:
-    """The study's report, with ``changes`` of the keywords or of the summary."""
+def report(
+    *films: ReportedFilm,
+    instance: Instance | None = None,
+    predecessors: Sequence[Predecessor] = (),
+    language: Language = "en",
+    **changes: Any,
+) -> Dataset:
+    """The study's report, with ``changes`` of the summary."""
     from edge_runtime.reports.structured import study_report
 
     first = films[0].screening
-    told = {key: changes.pop(key) for key in ("decision", "reasons", "revision") if key in changes}
-    study = summary(*(film.screening for film in films), **told)
-    return study_report(films, study, **(named("sr", first) | changes))
+    study = summary(*(film.screening for film in films), **changes)
+    return study_report(
+        films, study, instance or named("sr", first), predecessors=predecessors, language=language
+    )
 
 
 def reread(result: Dataset, folder: Path) -> Dataset:

@@ -13,7 +13,6 @@ import pytest
 from edge_runtime.console import events as events_module
 from edge_runtime.console.documents import StudyEvent
 from edge_runtime.console.events import Events
-from tests.e2e.receivers import until
 from tests.edge_runtime.consoles import (
     BUNDLE,
     Console,
@@ -23,6 +22,7 @@ from tests.edge_runtime.consoles import (
     film_of,
 )
 from tests.edge_runtime.screenings import screening
+from tests.processes import until
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from edge_runtime.console import guard
 from edge_runtime.rejection import Reason
 from edge_runtime.reports.rejection_note import Reference, rejection_note
 from edge_runtime.spool.audit import entries
-from tests.e2e.receivers import until
 from tests.e2e.test_intake import small_disk
 from tests.edge_runtime.consoles import DICOM, Console, bytes_of, console_at_work, film_of
 from tests.edge_runtime.films import save
-from tests.edge_runtime.screenings import MADE_AT
+from tests.edge_runtime.screenings import named as instance
+from tests.edge_runtime.screenings import screening
+from tests.processes import until
 
 __all__ = ["small_disk"]
 
@@ -119,9 +120,7 @@ def test_a_rejection_note_takes_a_film_back(console: Console) -> None:
     named = Reference(
         film.StudyInstanceUID, film.SeriesInstanceUID, film.SOPClassUID, film.SOPInstanceUID
     )
-    note = rejection_note(
-        film, Reason.QUALITY, [named], uid="1.2.3", series_uid="1.2.4", number=1, made_at=MADE_AT
-    )
+    note = rejection_note(film, Reason.QUALITY, [named], instance("ko", screening()))
     answer = console.submit(note)
     assert answer.status == 202
     assert answer.json["sop_instance_uid"] is None

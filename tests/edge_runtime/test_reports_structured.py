@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -184,8 +185,9 @@ def written(result: Dataset) -> bytes:
 
 def test_the_same_work_is_the_same_object_whatever_the_order_and_the_clock() -> None:
     films = [reported(number) for number in (1, 2, 3)]
-    names = named("sr", films[0].screening)
-    assert written(report(*films, **names)) == written(report(*reversed(films), **names))
+    instance = named("sr", films[0].screening)
+    first, second = (report(*order, instance=instance) for order in (films, reversed(films)))
+    assert written(first) == written(second)
 
 
 def test_every_film_of_a_study_is_evidence_and_has_a_group(tmp_path: Path) -> None:
@@ -429,7 +431,9 @@ def test_the_time_is_that_of_the_film_where_it_has_a_zone() -> None:
     assert (str(east.ContentDate), str(east.ContentTime)) == ("20261122", "150015")
     assert east.TimezoneOffsetFromUTC == "+0530"
     local = MADE_AT.astimezone(timezone(timedelta(hours=-3)))
-    assert str(report(reported(), made_at=local).ContentTime) == "063015"
+    film = reported()
+    instance = replace(named("sr", film.screening), made_at=local)
+    assert str(report(film, instance=instance).ContentTime) == "063015"
 
 
 def test_an_area_is_tracked_from_report_to_report() -> None:

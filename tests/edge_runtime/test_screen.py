@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -321,14 +322,18 @@ def test_what_cannot_be_read_or_drawn_stops_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_bomb_is_refused_without_being_inflated_for_its_name(tmp_path: Path) -> None:
-    """What a file is called in its result is read as carefully as the film is."""
+def test_a_bomb_is_refused_and_named_without_being_inflated(tmp_path: Path) -> None:
+    """What a file is called in its result stands before the pixels: these are not inflated."""
     bomb = film(SOPInstanceUID="1.2.3", StudyInstanceUID="1.2.4")
     bomb.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     bomb.PixelData = bytes(300 * 2**20)
     path = save(bomb, tmp_path / "bomb.dcm")
     with pytest.raises(UnsupportedRadiographError, match="a deflated file of more than"):
         read_radiograph(path)
+    tracemalloc.start()
     source = source_of(path)
-    assert (source.sop_instance_uid, source.study_instance_uid) == (None, None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 32 << 20
+    assert (source.sop_instance_uid, source.study_instance_uid) == ("1.2.3", "1.2.4")
     assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

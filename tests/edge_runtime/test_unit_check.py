@@ -34,6 +34,7 @@ from edge_runtime.unit.volume import encryption_of, mount_of
 from tests.conftest import ROOT
 from tests.edge_runtime.bundles import servable_bundle
 from tests.edge_runtime.units import settings
+from tests.processes import free_port
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +48,6 @@ def about(findings: list[Finding], what: str) -> list[tuple[str, str]]:
 
 def levels(findings: list[Finding], what: str) -> list[str]:
     return [level for level, _ in about(findings, what)]
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port: int = trial.getsockname()[1]
-        return port
 
 
 def without_bundle(folder: Path, **sections: object) -> UnitConfig:

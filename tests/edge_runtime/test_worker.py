@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -10,12 +9,15 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom import Dataset
 
 from edge_runtime.errors import DelegateError
+from edge_runtime.intake.understanding import enter, understand
 from edge_runtime.radiograph import read_radiograph
+from edge_runtime.rejection import Reason
 from edge_runtime.screener import Screener
 from edge_runtime.spool import Spool
-from edge_runtime.spool.admission import FilmIdentity, Received, admit
+from edge_runtime.spool.withdrawal import withdraw
 from edge_runtime.spool.work import claim_film
 from edge_runtime.unit.mode import go_live, load_servable
 from edge_runtime.unit.worker import Worker
@@ -42,14 +44,7 @@ class Home:
     def receive(self, film: Path) -> None:
         copy = self.spool.folder / "incoming" / film.name
         shutil.copy(film, copy)
-        data = copy.read_bytes()
-        header = pydicom.dcmread(film, stop_before_pixels=True)
-        identity = FilmIdentity(
-            header.SOPClassUID, header.SOPInstanceUID, header.SeriesInstanceUID,
-            header.StudyInstanceUID, "patient", 2,
-        )  # fmt: skip
-        content = hashlib.sha256(data).hexdigest()
-        admit(self.spool, Received(copy, content, len(data), "test"), identity)
+        enter(self.spool, understand(copy, "test"))
 
     def work(self) -> None:
         while self.worker.step():
@@ -57,6 +52,13 @@ class Home:
 
     def states(self) -> list[str]:
         return [row["state"] for row in self.spool.rows("SELECT state FROM film ORDER BY id")]
+
+    def objects(self, kind: str) -> list[Dataset]:
+        """What was made of a kind and not taken back since, as it came."""
+        rows = self.spool.rows(
+            "SELECT path FROM document WHERE kind = ? AND withdrawn IS NULL ORDER BY id", kind
+        )
+        return [pydicom.dcmread(self.spool.folder / row["path"]) for row in rows]
 
     def documents(self) -> list[dict[str, object]]:
         rows = self.spool.rows("SELECT document FROM result WHERE current ORDER BY id")
@@ -146,3 +148,69 @@ def test_work_that_is_done_again_after_a_kill_has_the_same_uids(home: Home) -> N
     assert [row["uid"] for row in sc] == before
     files = list((home.spool.folder / "results").iterdir())
     assert len(files) == len(home.spool.rows("SELECT 1 FROM document"))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first view first", "second view first"])
+def test_a_study_is_not_reported_on_while_its_films_name_different_patients(
+    home: Home, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    """Two views are corrected one after the other: no report names the wrong patient meanwhile."""
+    views = {}
+    for number in (0, 1):
+        view = pydicom.dcmread(home.films[number])
+        view.StudyInstanceUID, view.InstanceNumber = "1.2.3", number + 1
+        views[number] = view
+
+    def receive(number: int, patient: str) -> str:
+        view = views[number]
+        view.PatientID, view.PatientName = patient, f"{patient}^Person"
+        view.save_as(tmp_path / f"{number}-{patient}.dcm")
+        home.receive(tmp_path / f"{number}-{patient}.dcm")
+        return str(view.SOPInstanceUID)
+
+    uids = {receive(0, "WRONG"), receive(1, "WRONG")}
+    home.work()
+    (report,) = home.objects("sr")
+    assert (report.PatientID, films_of(report)) == ("WRONG", uids)
+
+    receive(order[0], "RIGHT")
+    home.work()
+    assert not home.objects("sr"), "of the films' patients, neither is the study's"
+    assert {one.PatientID for one in home.objects("sc")} == {"WRONG", "RIGHT"}
+    study = home.spool.row("SELECT * FROM study")
+    assert study is not None and study["reported"] == study["revision"], "it waits for nothing"
+    assert "name different patients" in json.loads(study["reasons"])[-1]
+
+    receive(order[1], "RIGHT")
+    home.work()
+    (report,) = home.objects("sr")
+    assert (report.PatientID, report.PatientName) == ("RIGHT", "RIGHT^Person")
+    assert films_of(report) == uids
+    assert {one.PatientID for one in home.objects("sc")} == {"RIGHT"}
+
+
+def test_a_report_is_made_once_the_film_of_another_patient_is_withdrawn(
+    home: Home, tmp_path: Path
+) -> None:
+    for number, patient in enumerate(("OURS", "ANOTHER")):
+        film = pydicom.dcmread(home.films[number])
+        film.StudyInstanceUID, film.PatientID = "1.2.3", patient
+        film.save_as(tmp_path / f"{patient}.dcm")
+        home.receive(tmp_path / f"{patient}.dcm")
+    home.work()
+    assert not home.objects("sr")
+    withdraw(home.spool, str(film.SOPInstanceUID), Reason.PATIENT_SAFETY, "Dr Test")
+    home.work()
+    (report,) = home.objects("sr")
+    assert report.PatientID == "OURS"
+    assert str(film.SOPInstanceUID) not in films_of(report)
+
+
+def films_of(report: Dataset) -> set[str]:
+    """The films that a report names as its evidence."""
+    return {
+        reference.ReferencedSOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    }
