@@ -109,7 +109,8 @@ def fit_site(scored: Scored, own: Calibration, targets: Targets) -> Fit:
             )
         words = f"sensitivity at least {targets.of(point.score):.2f}, expected on fresh films"
         points.append(theirs.model_copy(update={"target": words}))
-    return Fit(recalibration, tuple(points), fitted.conformal_quantiles)
+    quantiles = {label: _a_little_above(q) for label, q in fitted.conformal_quantiles.items()}
+    return Fit(recalibration, tuple(points), quantiles)
 
 
 def require_reachable(scored: Scored, targets: Targets) -> None:
@@ -168,6 +169,11 @@ def promise(point: OperatingPoint, scored: Scored, target: float) -> Promise:
         ),
         assurance=float(fresh.sf(target)),
     )
+
+
+def _a_little_above(quantile: ConformalQuantile) -> ConformalQuantile:
+    """Return a quantile that rounding on the device does not put below the film that set it."""
+    return quantile.model_copy(update={"value": min(1.0, math.ceil(quantile.value * 1e6) / 1e6)})
 
 
 def _aim(scored: Scored, score: ScoreName, targets: Targets) -> float:

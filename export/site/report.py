@@ -80,7 +80,7 @@ def table(reported: Reported) -> Table:
         title_justify="left",
     )
     for column in ("", "calibration", "sensitivity", "specificity", "referred"):
-        found.add_column(column)
+        found.add_column(column, overflow="fold")
     for row in rows(reported):
         for name, whose, point, rates in (
             (row.name, "bundle", row.own, row.change.before),
