@@ -83,8 +83,9 @@ def soak(trained: Trained, home: Path, films: int) -> None:
     grown = {}
     for name in before:
         grown[name] = [now / then for then, now in zip(before[name], after[name], strict=True)]
-        print(f"{name}: RSS {before[name][0]} -> {after[name][0]} KiB, x {grown[name][0]:.3f}; "
-              f"anonymous {before[name][1]} -> {after[name][1]} KiB, x {grown[name][1]:.3f}")  # fmt: skip
+        (rss, anonymous), (rss_now, anonymous_now) = before[name], after[name]
+        print(f"{name}: RSS {rss} -> {rss_now} KiB, x {grown[name][0]:.3f}; "
+              f"anonymous {anonymous} -> {anonymous_now} KiB, x {grown[name][1]:.3f}")  # fmt: skip
     assert max(map(max, grown.values())) <= GROWTH, grown
 
 
