@@ -386,7 +386,8 @@ def calibrate(
     from train.progress import bar
     from train.run import load_run
 
-    targets = Targets(target_sensitivity, malignant_sensitivity or target_sensitivity)
+    malignant = target_sensitivity if malignant_sensitivity is None else malignant_sensitivity
+    targets = Targets(target_sensitivity, malignant)
     films = load_dataset(dataset).select(where or None)
     with bar() as progress:
         done = calibrate_site(
