@@ -14,7 +14,6 @@ import logging
 import multiprocessing
 import os
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -94,9 +93,11 @@ def storescp(folder: Path) -> Iterator[Service]:
     port = _free_port()
     command = ["storescp", "+xa", "-pdu", "131072", "-aet", _TITLE, "-od", str(folder), str(port)]
     with subprocess.Popen(command) as process:
-        _answering(port)
-        yield Service(port, [process.pid])
-        process.terminate()
+        try:
+            _answering(port)
+            yield Service(port, [process.pid])
+        finally:
+            process.terminate()
 
 
 @contextmanager
@@ -105,10 +106,12 @@ def minimal(folder: Path) -> Iterator[Service]:
     port = _free_port()
     process = _CONTEXT.Process(target=_serve_minimally, args=(folder, port))
     process.start()
-    _answering(port)
-    yield Service(port, [_pid(process)])
-    process.terminate()
-    process.join()
+    try:
+        _answering(port)
+        yield Service(port, [_pid(process)])
+    finally:
+        process.terminate()
+        process.join()
 
 
 def _serve_minimally(folder: Path, port: int) -> None:
@@ -145,20 +148,23 @@ def ours(receivers: int) -> Callable[[Path], AbstractContextManager[Service]]:
             ]
             for process in processes:
                 process.start()
-            port = listener.getsockname()[1]
-            _answering(port)
-            while len(list((folder / "spool" / "incoming").iterdir())) < receivers:
-                time.sleep(0.05)
-            yield Service(port, [_pid(process) for process in processes], answers)
-        for process in processes:
-            os.kill(_pid(process), signal.SIGTERM)
-            process.join()
+            try:
+                port = listener.getsockname()[1]
+                _answering(port)
+                while len(list((folder / "spool" / "incoming").iterdir())) < receivers:
+                    time.sleep(0.05)
+                yield Service(port, [_pid(process) for process in processes], answers)
+            finally:
+                for process in processes:
+                    process.terminate()
+                for process in processes:
+                    process.join()
 
     return service
 
 
 def _receive(toml: Path, listener: socket.socket, slot: int, answers: Path) -> None:
-    from edge_runtime.intake.dicom_scp import run
+    from edge_runtime.intake import dicom_scp
     from edge_runtime.unit.config import load_unit
     from edge_runtime.unit.life import Life
 
@@ -168,12 +174,11 @@ def _receive(toml: Path, listener: socket.socket, slot: int, answers: Path) -> N
                 with answers.open("a") as file:
                     file.write(f"{getattr(record, 'seconds')}\n")  # noqa: B009
 
-    log = logging.getLogger("osteoedge.intake")
-    log.setLevel(logging.INFO)
-    log.addHandler(Seconds())
+    dicom_scp.log.setLevel(logging.INFO)
+    dicom_scp.log.addHandler(Seconds())
     life = Life()
     life.stop_on_signals()
-    run(load_unit(toml), listener, slot, life)
+    dicom_scp.run(load_unit(toml), listener, slot, life)
 
 
 def _pid(process: BaseProcess) -> int:

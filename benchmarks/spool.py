@@ -29,17 +29,11 @@ from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.admission import FilmIdentity, Received, admit
 from edge_runtime.spool.audit import head
 from edge_runtime.spool.delivery import claim_delivery, delivered
+from edge_runtime.spool.documents import NewDocument
+from edge_runtime.spool.notes import next_withdrawn
 from edge_runtime.spool.retention import remove_old
-from edge_runtime.spool.work import (
-    NewDocument,
-    NewResult,
-    begin,
-    claim_film,
-    claim_study,
-    finish,
-    next_withdrawn,
-    report_study,
-)
+from edge_runtime.spool.studies import claim_study, report_study
+from edge_runtime.spool.work import NewResult, begin, claim_film, finish
 from edge_runtime.unit import figures
 
 BOUND = 1.2

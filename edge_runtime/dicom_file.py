@@ -53,7 +53,7 @@ _FOR_PROCESSING = frozenset(
 )
 # What a DICOM object may refer to as a film, screened or refused.
 PROJECTION_CLASSES = RADIOGRAPH_CLASSES | _FOR_PROCESSING
-PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 _COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 _PALETTE = frozenset({"PALETTE COLOR"})
@@ -70,6 +70,8 @@ IMPLEMENTATION_CLASS_UID = uid.UID("2.25.226461529173462518870263914827350117729
 # What stands before the pixels of a deflated file.
 _MAX_HEADER_BYTES = 4 << 20
 _PIXEL_DATA = 0x7FE00010
+# The phrase for what a header does not say, or says in words that may be anybody's.
+_UNKNOWN = "word.unknown"
 
 
 def parse_dicom(data: bytes, name: str) -> Dataset:
@@ -86,16 +88,17 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
     CorruptRadiographError
         DICOM that cannot be parsed.
     """
-    return _parse(_short(io.BytesIO(data)), name, None)[0]
+    return _parse(_short(io.BytesIO(data)), name, pixels=True)[0]
 
 
-def parse_header(path: Path, tags: Sequence[BaseTag], name: str) -> tuple[Dataset, int]:
+def parse_header(path: Path, tags: Sequence[BaseTag] | None, name: str) -> tuple[Dataset, int]:
     """Read elements that stand before the pixels of a DICOM file; all others stay on the disk.
 
     Parameters
     ----------
     tags
-        Of the elements.
+        Of the elements; None for all before the pixels. A deflated file is inflated no further
+        than any film's header goes, and what stands beyond is not found.
 
     Returns
     -------
@@ -106,14 +109,18 @@ def parse_header(path: Path, tags: Sequence[BaseTag], name: str) -> tuple[Datase
     ------
     NotARadiographError, CorruptRadiographError
         As of :func:`parse_dicom`.
+    OSError
+        The file cannot be opened.
     """
     with path.open("rb") as file:
-        return _parse(_short(file), name, tags)
+        return _parse(_short(file), name, pixels=False, tags=tags)
 
 
-def _parse(stream: BinaryIO, name: str, tags: Sequence[BaseTag] | None) -> tuple[Dataset, int]:
-    """Read a data set with its pixels, or with some of the elements before them."""
-    part_10 = False
+def _parse(
+    stream: BinaryIO, name: str, *, pixels: bool, tags: Sequence[BaseTag] | None = None
+) -> tuple[Dataset, int]:
+    """Read a data set up to its pixels, with them or without; of ``tags`` alone if there are."""
+    part_10, stop = False, _AtPixels(take=pixels)
     try:
         part_10 = read_preamble(stream, force=True) is not None
         syntax = _read_syntax(stream)
@@ -121,30 +128,25 @@ def _parse(stream: BinaryIO, name: str, tags: Sequence[BaseTag] | None) -> tuple
         read_dataset(stream, True, True, stop_when=lambda tag, _, __: tag.group != 0)
         start = stream.tell()
         if syntax == uid.DeflatedExplicitVRLittleEndian:
-            stream = _short(io.BytesIO(_inflate(stream, name, whole=tags is None)))
+            stream = _short(io.BytesIO(_inflate(stream, name, pixels=pixels)))
         implicit, little = _encoding(syntax, stream)
-        stop = _AfterPixels() if tags is None else _at_pixels
         wanted = None if tags is None else list[BaseTag | int](tags)
         dataset = read_dataset(stream, implicit, little, stop_when=stop, specific_tags=wanted)
         dataset.file_meta = FileMetaDataset()
         if syntax is not None:
             dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
-        known = "PixelData" in dataset or text(dataset, "SOPClassUID") is not None
+        known = stop.seen or text(dataset, "SOPClassUID") is not None
     except UnsupportedRadiographError:
         raise
     except Exception as error:
         # pydicom raises whatever the parser trips over (struct, Value, Attribute, Recursion ...).
         if part_10:
-            raise CorruptRadiographError(
-                f"the DICOM file cannot be parsed ({type(error).__name__})",
-                "Send the film again",
-                name,
+            raise CorruptRadiographError.because(
+                "unparsed", name, error=type(error).__name__
             ) from None
         known = False
     if not known and not part_10:
-        raise NotARadiographError(
-            "not a DICOM, PNG or JPEG file", "Leave it out, or export the film as DICOM", name
-        )
+        raise NotARadiographError.because("no_image", name)
     if syntax is None:
         _guess_syntax(dataset, little, name)
     return dataset, start
@@ -164,43 +166,31 @@ def check_kind(dataset: Dataset, name: str) -> None:
         The header does not say what bright pixels are.
     """
     sop_class = uid.UID(text(dataset, "SOPClassUID") or "")
-    if not any(keyword in dataset for keyword in PIXELS):
-        kind = f" ({sop_class.name})" if sop_class.type else ""
-        raise NotARadiographError(
-            f"a DICOM object without pixels{kind}, or cut off before them",
-            "Leave it out if there is nothing to screen, or send the film again",
-            name,
-        )
+    if not any(keyword in dataset for keyword in _PIXELS):
+        if sop_class.type:
+            raise NotARadiographError.because("no_pixels_of", name, kind=sop_class.name)
+        raise NotARadiographError.because("no_pixels", name)
     _check_class(dataset, sop_class, name)
     frames = integer(dataset, "NumberOfFrames") if text(dataset, "NumberOfFrames") else 1
     # 0 frames are a writer's way of saying that there is just one.
     if frames not in (0, 1):
-        raise UnsupportedRadiographError(
-            f"a multi-frame image ({frames or 'unknown'} frames)", "Send single films", name
-        )
+        raise UnsupportedRadiographError.because("frames", name, frames=frames or _UNKNOWN)
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric is None:
-        raise CorruptRadiographError(
-            "no PhotometricInterpretation: bright and dark cannot be told apart",
-            "Send the film again, with a complete header",
-            name,
-        )
+        raise CorruptRadiographError.because("photometric", name)
     samples = integer(dataset, "SamplesPerPixel") if "SamplesPerPixel" in dataset else 1
     if photometric not in (_GREY if samples == 1 else _COLOUR if samples == 3 else ()):
-        known = photometric if photometric in _GREY | _COLOUR | _PALETTE else "unknown"
-        raise UnsupportedRadiographError(
-            f"a colour image ({known}, {samples} samples per pixel)",
-            "Send the original greyscale film",
-            name,
+        known = photometric if photometric in _GREY | _COLOUR | _PALETTE else _UNKNOWN
+        raise UnsupportedRadiographError.because(
+            "colour", name, kind=known, samples=samples or _UNKNOWN
         )
     bits = integer(dataset, "BitsAllocated")
     if "PixelData" not in dataset or bits not in ((8, 16) if samples == 1 else (8,)):
-        what = f"{bits or 'unknown'} bits" if "PixelData" in dataset else "a floating-point number"
-        raise UnsupportedRadiographError(
-            f"{what} for each of {samples} samples per pixel",
-            "Send an 8 to 16 bit greyscale film",
-            name,
-        )
+        if "PixelData" in dataset:
+            raise UnsupportedRadiographError.because(
+                "bits", name, bits=bits or _UNKNOWN, samples=samples or _UNKNOWN
+            )
+        raise UnsupportedRadiographError.because("floating", name, samples=samples or _UNKNOWN)
     check_size(integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0, name)
 
 
@@ -225,13 +215,9 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
     plugin = PLUGIN_OF.get(syntax)
     if plugin is None or (plugin and plugin not in get_decoder(syntax).available_plugins):
         known = f"{syntax.name} ({syntax})" if syntax.type else str(syntax)[:64]
-        raise TransferSyntaxError(
-            f"transfer syntax {known} is not one that is read"
-            if plugin is None
-            else f"no installed decoder reads transfer syntax {known}",
-            "Send the film uncompressed (Explicit VR Little Endian)",
-            name,
-        )
+        if plugin is None:
+            raise TransferSyntaxError.because("syntax", name, syntax=known)
+        raise TransferSyntaxError.because("no_decoder", name, syntax=known)
     try:
         if plugin and syntax != uid.RLELossless:
             _check_codestream(dataset, name)
@@ -240,10 +226,8 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
         raise
     except Exception as error:
         # The decoders (C libraries and pydicom's checks) have no common exception.
-        raise CorruptRadiographError(
-            f"the pixels cannot be decoded ({syntax.name}, {type(error).__name__})",
-            "Send the film again",
-            name,
+        raise CorruptRadiographError.because(
+            "undecoded", name, coding=syntax.name, error=type(error).__name__
         ) from None
     return pixels, notes
 
@@ -273,19 +257,16 @@ def _short(file: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, _ShortStream(file))
 
 
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    """Stop the parser before pixels of any kind, and what may follow them."""
-    return tag.group >= _PIXEL_DATA >> 16
+class _AtPixels:
+    """Stops the parser before pixels of any kind, or takes them and stops at what follows them."""
 
-
-class _AfterPixels:
-    """Stops the parser at the first element after the pixels."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, take: bool) -> None:
+        self._take = take
         self.seen = False
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
-        stop, self.seen = self.seen, self.seen or tag == _PIXEL_DATA
+        stop = self.seen if self._take else tag.group >= _PIXEL_DATA >> 16
+        self.seen = self.seen or tag == _PIXEL_DATA
         return stop
 
 
@@ -304,17 +285,13 @@ def _read_syntax(stream: BinaryIO) -> str | None:
     return syntax
 
 
-def _inflate(stream: BinaryIO, name: str, *, whole: bool) -> bytes:
+def _inflate(stream: BinaryIO, name: str, *, pixels: bool) -> bytes:
     """Inflate a data set (PS3.5 A.5), no further than any film goes, or any header."""
-    limit = MAX_FILE_BYTES if whole else _MAX_HEADER_BYTES
+    limit = MAX_FILE_BYTES if pixels else _MAX_HEADER_BYTES
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = decompressor.decompress(stream.read() if whole else stream.read(limit), limit)
-    if whole and decompressor.unconsumed_tail:
-        raise UnsupportedRadiographError(
-            f"a deflated file of more than {MAX_FILE_BYTES >> 20} MiB",
-            "Send the film uncompressed (Explicit VR Little Endian)",
-            name,
-        )
+    inflated = decompressor.decompress(stream.read() if pixels else stream.read(limit), limit)
+    if pixels and decompressor.unconsumed_tail:
+        raise UnsupportedRadiographError.because("deflated", name, mib=MAX_FILE_BYTES >> 20)
     return inflated
 
 
@@ -335,11 +312,7 @@ def _guess_syntax(dataset: Dataset, little: bool, name: str) -> None:
     """Name the transfer syntax of a film that does not say; the pixels' own bytes tell no more."""
     pixels = dataset.get_item(_PIXEL_DATA)
     if pixels is not None and getattr(pixels, "length", 0) == 0xFFFFFFFF:
-        raise TransferSyntaxError(
-            "the pixels are compressed, and no transfer syntax says how",
-            "Send the film with its file meta information",
-            name,
-        )
+        raise TransferSyntaxError.because("no_syntax", name)
     dataset.file_meta.TransferSyntaxUID = (
         uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     )
@@ -354,27 +327,19 @@ def _check_class(dataset: Dataset, sop_class: uid.UID, name: str) -> None:
     elif sop_class in RADIOGRAPH_CLASSES:
         fitting = RADIOGRAPH_MODALITIES | {None}
     if modality not in fitting:
-        raise UnsupportedRadiographError(
-            f"modality {_word(modality)}, not a radiograph",
-            "Send plain films only (CR, DX, RG)",
-            name,
-        )
+        raise UnsupportedRadiographError.because("modality", name, modality=_word(modality))
     intent = (text(dataset, "PresentationIntentType") or "").upper()
     if intent == "FOR PROCESSING" or sop_class in _FOR_PROCESSING:
-        raise UnsupportedRadiographError(
-            "raw detector data (FOR PROCESSING)", "Send the FOR PRESENTATION film", name
-        )
+        raise UnsupportedRadiographError.because("raw", name)
     if sop_class.type and sop_class not in RADIOGRAPH_CLASSES:
-        raise UnsupportedRadiographError(
-            f"{sop_class.name}, not a radiograph", "Send plain films only (CR, DX, RG)", name
-        )
+        raise UnsupportedRadiographError.because("no_film", name, kind=sop_class.name)
 
 
 def _word(value: str | None) -> str:
     """Return a header's word for a message, if it is one: anything may stand there, also a name."""
     if value is None:
-        return "missing"
-    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else "unknown"
+        return "word.missing"
+    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else _UNKNOWN
 
 
 def _check_codestream(dataset: Dataset, name: str) -> None:
@@ -394,11 +359,14 @@ def _check_codestream(dataset: Dataset, name: str) -> None:
         raise ValueError("no header of a codestream")
     stated = (integer(dataset, "Rows"), integer(dataset, "Columns"))
     if (coded.rows, coded.columns) != stated:
-        raise CorruptRadiographError(
-            f"the header says {stated[1]} x {stated[0]} pixels, the compressed image "
-            f"{coded.columns} x {coded.rows}",
-            "Send the film again",
+        rows, columns = (_UNKNOWN if side is None else side for side in stated)
+        raise CorruptRadiographError.because(
+            "contradicting",
             name,
+            columns=columns,
+            rows=rows,
+            coded_columns=coded.columns,
+            coded_rows=coded.rows,
         )
     if coded.samples != (integer(dataset, "SamplesPerPixel") or 1):
         raise ValueError("another number of samples")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,11 @@ from pydicom.dataset import Dataset
 
 from edge_runtime.dicom_file import (
     MAX_FILE_BYTES,
-    PIXELS,
     RADIOGRAPH_MODALITIES,
     check_kind,
     decode_pixels,
     parse_dicom,
+    parse_header,
 )
 from edge_runtime.dicom_header import age_years, body_part, pixel_spacing, sex, text
 from edge_runtime.digest import FileDigest
@@ -165,31 +167,32 @@ def _load(source: Path | str | bytes | Dataset) -> tuple[str, bytes]:
         try:
             source.save_as(buffer, enforce_file_format=False)
         except Exception as error:
-            raise CorruptRadiographError(
-                f"the data set cannot be written as DICOM ({type(error).__name__})",
-                "Give it a file_meta with its transfer syntax",
-                "dataset",
+            raise CorruptRadiographError.because(
+                "dataset", "dataset", error=type(error).__name__
             ) from None
         return "dataset", buffer.getvalue()
     path = Path(source)
+    with _readable(path):
+        return path.name, path.read_bytes()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Refuse a file that is too large, and say in a film's terms why one cannot be read."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             raise _too_large(size, path.name)
-        return path.name, path.read_bytes()
+        yield
     except FileNotFoundError:
-        raise NotARadiographError("no such file", "Check the path", str(source)) from None
+        raise NotARadiographError.because("no_file", str(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise CorruptRadiographError(
-            f"cannot be read ({reason})", "Check the disk and the permissions", path.name
-        ) from None
+        raise CorruptRadiographError.because("disk", path.name, reason=reason) from None
 
 
 def _too_large(size: int, name: str) -> UnsupportedRadiographError:
-    return UnsupportedRadiographError(
-        f"{size >> 20} MiB, more than any single film has", "Send single plain films", name
-    )
+    return UnsupportedRadiographError.because("too_large", name, mib=size >> 20)
 
 
 def identifiers(path: Path) -> tuple[str | None, str | None]:
@@ -206,24 +209,23 @@ def identifiers(path: Path) -> tuple[str | None, str | None]:
 
 
 def read_header(path: Path) -> Dataset:
-    """Return the data set of a DICOM file without its pixels, also where it cannot be screened.
+    """Return the elements of a DICOM file before its pixels, also where it cannot be screened.
 
     Raises
     ------
     NotARadiographError
         No such file, or no DICOM: a PNG or JPEG film has no header.
-    UnsupportedRadiographError, CorruptRadiographError
-        As of :func:`edge_runtime.dicom_file.parse_dicom`.
+    UnsupportedRadiographError
+        The file is larger than any film's.
+    CorruptRadiographError
+        The file cannot be read, or its header not be parsed.
     """
-    name, data = _load(path)
-    if data.startswith(PICTURE_MAGIC):
-        raise NotARadiographError(
-            "a PNG or JPEG film has no DICOM header", "Take the film as DICOM", name
-        )
-    header = parse_dicom(data, name)
-    for keyword in PIXELS:
-        header.pop(keyword, None)
-    return header
+    with _readable(path):
+        with path.open("rb") as file:
+            is_picture = file.read(max(map(len, PICTURE_MAGIC))).startswith(PICTURE_MAGIC)
+        if is_picture:
+            raise NotARadiographError.because("picture_header", path.name)
+        return parse_header(path, None, path.name)[0]
 
 
 def _from_picture(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:

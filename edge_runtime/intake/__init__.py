@@ -8,11 +8,8 @@ let :mod:`edge_runtime.spool.admission` take it in. Nobody is told of success be
     transport    PDUs of bounded length in bounded time
     messages     films to the disk as they come
     peers        who may send
-    tls          contexts for DICOM TLS, for the outbox as well
     folder       watched folders
     receiving    a file on its way in, and the space that is reserved for it
-    understanding    film, rejection note, or neither
+    understanding  film, rejection note, or neither
     header       which film a file is, and the hash of its content
-    rejection    rejection notes
-    quiet        what peers send stays out of the log
 """

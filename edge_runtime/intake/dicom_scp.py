@@ -28,7 +28,6 @@ from edge_runtime.errors import (
     SpoolFullError,
 )
 from edge_runtime.intake.messages import DataSet
-from edge_runtime.intake.quiet import quieten
 from edge_runtime.intake.receiving import IncomingFile
 from edge_runtime.intake.server import IntakeServer
 from edge_runtime.intake.understanding import Arrival, enter, understand
@@ -79,7 +78,6 @@ def run(unit: UnitConfig, listener: socket.socket, slot: int, life: Life) -> Non
     settings = unit.intake.dicom
     if settings is None:
         raise ConfigError("there is no section [intake.dicom]", "Add it")
-    quieten()
     # Its own handlers would build their text all the same.
     pynetdicom._config.LOG_HANDLER_LEVEL = "none"
     tls = None if settings.tls is None else server_context(settings.tls)

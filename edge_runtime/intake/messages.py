@@ -24,7 +24,7 @@ from edge_runtime.errors import SpoolError
 from edge_runtime.intake.receiving import IncomingFile
 from edge_runtime.intake.transport import refused
 
-log = logging.getLogger("osteoedge.intake")
+log = logging.getLogger(__name__)
 
 _COMMAND_BYTES = 16 << 10
 # What else than films has a data set: an answer on storage commitment.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import cv2
 from highdicom import CoordinateSystemNames
 from highdicom.sc import ConversionTypeValues, SCImage
@@ -15,13 +13,9 @@ from pydicom.uid import JPEGBaseline8Bit
 from edge_runtime.dicom_header import text
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph
-from edge_runtime.reports.header import (
-    FilmSource,
-    complete,
-    equipment,
-    read_source,
-    series_description,
-)
+from edge_runtime.reports.device import equipment
+from edge_runtime.reports.header import FilmSource, complete_image, read_source, series_description
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.overlay import LONG_SIDE, draw_overlay
 from edge_runtime.screener import Screening
 
@@ -37,11 +31,8 @@ def secondary_capture(
     radiograph: Radiograph,
     screening: Screening,
     spec: InputSpec,
+    instance: Instance,
     *,
-    uid: str,
-    series_uid: str,
-    number: int,
-    made_at: datetime,
     revision: int = 1,
 ) -> Dataset:
     """Return the film with what was marked, and the standing sentence, as a colour picture.
@@ -53,12 +44,6 @@ def secondary_capture(
     ----------
     header
         The film's data set, with or without pixels.
-    uid, series_uid
-        Of :mod:`edge_runtime.reports.uids`.
-    number
-        Instance Number, from 1.
-    made_at
-        See :func:`edge_runtime.reports.header.complete`.
     revision
         Of the film; from the second on, the picture says that it supersedes the one before.
 
@@ -80,11 +65,11 @@ def secondary_capture(
             # highdicom asks for one; the film's own is put in below.
             patient_orientation=("L", "F"),
             study_instance_uid=source.image.StudyInstanceUID,
-            series_instance_uid=series_uid,
+            series_instance_uid=instance.series_uid,
             series_number=SERIES_NUMBER,
             series_description=series_description(screening.synthetic),
-            sop_instance_uid=uid,
-            instance_number=number,
+            sop_instance_uid=instance.uid,
+            instance_number=instance.number,
             transfer_syntax_uid=JPEGBaseline8Bit,
             **equipment(screening),
         )
@@ -96,15 +81,12 @@ def secondary_capture(
     image.SourceImageSequence = [_film(source)]
     # Of the series, which has pictures of both sides.
     image.Laterality = ""
-    image.PatientOrientation = source.image.PatientOrientation
     # The film's own burned-in words, which may name a person, come along.
     image.BurnedInAnnotation = "NO" if text(header, "BurnedInAnnotation") == "NO" else "YES"
     image.LossyImageCompression = "01"
     image.LossyImageCompressionMethod = "ISO_10918_1"
     image.LossyImageCompressionRatio = f"{picture.nbytes / len(image.PixelData):.2f}"
-    if source.requests:
-        image.RequestAttributesSequence = list(source.requests)
-    complete(image, source, made_at)
+    complete_image(image, source, instance.made_at)
     image.DateOfSecondaryCapture = image.ContentDate
     image.TimeOfSecondaryCapture = image.ContentTime
     return image

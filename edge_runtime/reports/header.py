@@ -13,7 +13,6 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict
 
 from pydicom import config
 from pydicom.charset import python_encoding
@@ -28,13 +27,9 @@ from edge_runtime.dicom_file import PROJECTION_CLASSES
 from edge_runtime.dicom_header import integer, items, number, text, values
 from edge_runtime.errors import ResultError
 from edge_runtime.reports.wording import SERIES
-from edge_runtime.screener import Screening
 
 # Its lower levels write UIDs as they are.
 logging.getLogger("highdicom").setLevel(logging.WARNING)
-
-MANUFACTURER = "osteoedge"
-MODEL_NAME = "bone-tumour check"
 
 # PS3.3 C.7.1.1, C.7.2.1 and C.7.2.2: what a PACS matches by, and what a reader wants to see.
 _TYPE_2 = (
@@ -136,25 +131,6 @@ def read_source(film: Dataset, name: str) -> FilmSource:
     )
 
 
-class Equipment(TypedDict):
-    """General Equipment module (PS3.3 C.7.5.1), by highdicom's names."""
-
-    manufacturer: str
-    manufacturer_model_name: str
-    device_serial_number: str
-    software_versions: str
-
-
-def equipment(screening: Screening) -> Equipment:
-    """Return what made a result. Its serial number is the bundle's SHA-256."""
-    return {
-        "manufacturer": MANUFACTURER,
-        "manufacturer_model_name": MODEL_NAME,
-        "device_serial_number": screening.bundle.sha256,
-        "software_versions": screening.software,
-    }
-
-
 def series_description(synthetic: bool) -> str:
     """Return a description that nobody mistakes for a film's, at most 64 characters."""
     return f"SYNTHETIC: {SERIES}" if synthetic else SERIES
@@ -185,6 +161,20 @@ def complete(result: Dataset, source: FilmSource, made_at: datetime) -> None:
     character_set = _character_set(source.character_set, result)
     if character_set:
         result.SpecificCharacterSet = list(character_set)
+
+
+def complete_image(image: Dataset, source: FilmSource, made_at: datetime) -> None:
+    """Give a result that is an image of the film also its orientation and its requests.
+
+    Parameters
+    ----------
+    image, made_at
+        As of :func:`complete`.
+    """
+    image.PatientOrientation = source.image.PatientOrientation
+    if source.requests:
+        image.RequestAttributesSequence = list(source.requests)
+    complete(image, source, made_at)
 
 
 def requested_procedures(sources: Sequence[FilmSource]) -> list[Dataset]:

@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
-import edge_runtime
 from edge_runtime.rejection import Reason
-from edge_runtime.reports.header import (
-    MANUFACTURER,
-    MODEL_NAME,
-    complete,
-    read_source,
-    requested_procedures,
-)
-from edge_runtime.reports.uids import derived_uid
+from edge_runtime.reports.device import MANUFACTURER, MODEL_NAME, observer
+from edge_runtime.reports.header import complete, read_source, requested_procedures
+from edge_runtime.reports.instance import Instance
+from edge_runtime.screener import SOFTWARE
 
 SERIES_NUMBER = 9904
 
@@ -48,11 +41,7 @@ def rejection_note(
     header: Dataset,
     reason: Reason,
     rejected: Sequence[Reference],
-    *,
-    uid: str,
-    series_uid: str,
-    number: int,
-    made_at: datetime,
+    instance: Instance,
 ) -> Dataset:
     """Return a note that takes back results that were delivered.
 
@@ -62,12 +51,6 @@ def rejection_note(
         Data set of a film that the results are of, with or without pixels.
     rejected
         At least one; all of the film's study.
-    uid, series_uid
-        Of :mod:`edge_runtime.reports.uids`.
-    number
-        Instance Number, from 1.
-    made_at
-        See :func:`edge_runtime.reports.header.complete`.
 
     Raises
     ------
@@ -78,43 +61,36 @@ def rejection_note(
     if {reference.study_instance_uid for reference in rejected} != {source.image.StudyInstanceUID}:
         raise ValueError("a rejection note is of results of one study, the film's")
     evidence = [_evidence(source.image, reference) for reference in rejected]
-    software = f"osteoedge {edge_runtime.__version__}"
-    device = DeviceObserverIdentifyingAttributes(
-        uid=derived_uid("device", software),
-        name=MODEL_NAME,
-        manufacturer_name=MANUFACTURER,
-        model_name=software,
-    )
     note = KeyObjectSelectionDocument(
         evidence=evidence,
         content=KeyObjectSelection(
             document_title=_TITLES[reason],
             referenced_objects=evidence,
-            observer_device_context=ObserverContext(codes.DCM.Device, device),
+            observer_device_context=observer(SOFTWARE),
             description="Results of osteoedge that are withdrawn: do not use them",
         ),
-        series_instance_uid=series_uid,
+        series_instance_uid=instance.series_uid,
         series_number=SERIES_NUMBER,
         series_description="osteoedge bone-tumour check: withdrawn results",
-        sop_instance_uid=uid,
-        instance_number=number,
+        sop_instance_uid=instance.uid,
+        instance_number=instance.number,
         requested_procedures=requested_procedures([source]) or None,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
-        software_versions=software,
+        software_versions=SOFTWARE,
     )
-    complete(note, source, made_at)
+    complete(note, source, instance.made_at)
     return note
 
 
 def _evidence(image: Dataset, reference: Reference) -> Dataset:
     """Return a rejected instance as highdicom must know it, of the film's patient and study."""
-    instance = deepcopy(image)
+    evidence = deepcopy(image)
     if reference.sop_class_uid == Comprehensive3DSRStorage:
         # highdicom refers to what has rows and columns as an image.
-        del instance.Rows, instance.Columns
-    instance.StudyInstanceUID = reference.study_instance_uid
-    instance.SeriesInstanceUID = reference.series_instance_uid
-    instance.SOPClassUID = reference.sop_class_uid
-    instance.SOPInstanceUID = reference.sop_instance_uid
-    return instance
+        del evidence.Rows, evidence.Columns
+    evidence.StudyInstanceUID = reference.study_instance_uid
+    evidence.SeriesInstanceUID = reference.series_instance_uid
+    evidence.SOPClassUID = reference.sop_class_uid
+    evidence.SOPInstanceUID = reference.sop_instance_uid
+    return evidence

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence, seg
 from pydicom.dataset import Dataset
@@ -11,14 +9,10 @@ from pydicom.sr.codedict import codes
 
 from edge_runtime.decision import to_film
 from edge_runtime.preprocess import InputSpec, place
-from edge_runtime.reports.header import (
-    MANUFACTURER,
-    complete,
-    equipment,
-    read_source,
-    series_description,
-)
-from edge_runtime.reports.uids import derived_uid
+from edge_runtime.reports.device import MANUFACTURER, equipment
+from edge_runtime.reports.header import complete_image, read_source, series_description
+from edge_runtime.reports.instance import Instance
+from edge_runtime.reports.uids import derived_uid, tracking_uid
 from edge_runtime.screener import Screening
 
 SERIES_NUMBER = 9903
@@ -28,11 +22,7 @@ def lesion_segmentation(
     header: Dataset,
     screening: Screening,
     spec: InputSpec,
-    *,
-    uid: str,
-    series_uid: str,
-    number: int,
-    made_at: datetime,
+    instance: Instance,
 ) -> Dataset | None:
     """Return the marked area, one segment of one frame; None where nothing is marked.
 
@@ -46,12 +36,6 @@ def lesion_segmentation(
         The film's data set, with or without pixels.
     screening
         With its mask, so not one that was read again from JSON.
-    uid, series_uid
-        Of :mod:`edge_runtime.reports.uids`.
-    number
-        Instance Number, from 1.
-    made_at
-        See :func:`edge_runtime.reports.header.complete`.
 
     Raises
     ------
@@ -70,7 +54,6 @@ def lesion_segmentation(
         source=MANUFACTURER,
         parameters={"bundle sha256": screening.bundle.sha256, "software": screening.software},
     )
-    work = (screening.source.sha256, screening.bundle.sha256, screening.software)
     segment = seg.SegmentDescription(
         segment_number=1,
         segment_label="Possible bone lesion",
@@ -78,7 +61,7 @@ def lesion_segmentation(
         segmented_property_type=codes.SCT.Lesion,
         algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
-        tracking_uid=derived_uid("tracking", *work, "mask"),
+        tracking_uid=tracking_uid(screening, "mask"),
         tracking_id="marked area",
     )
     segmentation = seg.Segmentation(
@@ -86,21 +69,18 @@ def lesion_segmentation(
         pixel_array=mask[np.newaxis],
         segmentation_type=seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[segment],
-        series_instance_uid=series_uid,
+        series_instance_uid=instance.series_uid,
         series_number=SERIES_NUMBER,
         series_description=series_description(screening.synthetic),
-        sop_instance_uid=uid,
-        instance_number=number,
+        sop_instance_uid=instance.uid,
+        instance_number=instance.number,
         content_label="LESION",
         content_description=screening.notice,
         **equipment(screening),
     )
-    segmentation.PatientOrientation = source.image.PatientOrientation
-    if source.requests:
-        segmentation.RequestAttributesSequence = list(source.requests)
-    complete(segmentation, source, made_at)
+    complete_image(segmentation, source, instance.made_at)
     # highdicom draws one at random.
-    dimensions = derived_uid("dimensions", uid)
+    dimensions = derived_uid("dimensions", instance.uid)
     segmentation.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimensions
     segmentation.DimensionIndexSequence[0].DimensionOrganizationUID = dimensions
     return segmentation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 
 import highdicom.sr as sr
 import numpy as np
@@ -13,19 +12,20 @@ from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
 from edge_runtime import dicom_header
+from edge_runtime.phrases import say
+from edge_runtime.policy import Language
 from edge_runtime.reports import codes as own
+from edge_runtime.reports.device import MANUFACTURER, equipment, observer
 from edge_runtime.reports.header import (
-    MANUFACTURER,
-    MODEL_NAME,
     FilmSource,
     complete,
-    equipment,
     read_source,
     requested_procedures,
     series_description,
 )
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
-from edge_runtime.reports.uids import derived_uid
+from edge_runtime.reports.uids import tracking_uid
 from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
 from edge_runtime.screener import Lesion, Screening
 
@@ -39,12 +39,10 @@ _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 def study_report(
     films: Sequence[ReportedFilm],
     study: StudySummary,
+    instance: Instance,
     *,
-    uid: str,
-    series_uid: str,
-    number: int,
-    made_at: datetime,
     predecessors: Sequence[Predecessor] = (),
+    language: Language = "en",
 ) -> Dataset:
     """Return the report of all current films of a study.
 
@@ -56,14 +54,10 @@ def study_report(
     ----------
     films
         At least one; all of one study. The report's own equipment is that of the first.
-    uid, series_uid
-        Of :mod:`edge_runtime.reports.uids`.
-    number
-        Instance Number, from 1.
-    made_at
-        See :func:`edge_runtime.reports.header.complete`.
     predecessors
         Delivered reports that this one supersedes.
+    language
+        Of the summary. All else is in English, as the meanings of codes are.
 
     Returns
     -------
@@ -81,7 +75,9 @@ def study_report(
         raise ValueError("a report is of the films of one study")
     first = films[0].screening
     report = sr.MeasurementReport(
-        observation_context=_observer(first),
+        observation_context=sr.ObservationContext(
+            observer_device_context=observer(first.software, first.bundle.sha256)
+        ),
         procedure_reported=codes.cid100.XRUnspecifiedBodyRegion,
         title=codes.DCM.ImagingMeasurementReport,
         imaging_measurements=[
@@ -92,17 +88,21 @@ def study_report(
     )
     content = report[0].ContentSequence
     # Before the figures: what nobody may miss.
-    for place, remark in enumerate(_remarks(films, study, predecessors), len(content) - 1):
-        content.insert(place, _text(codes.DCM.Comment, remark))
+    remarks = [
+        *(_text(codes.DCM.Comment, remark) for remark in _remarks(films, study, predecessors)),
+        _summary(study, language),
+    ]
+    for place, remark in enumerate(remarks, len(content) - 1):
+        content.insert(place, remark)
     content.append(_conclusion(study))
     document = sr.Comprehensive3DSR(
         evidence=[source.image for source in sources],
         content=report[0],
-        series_instance_uid=series_uid,
+        series_instance_uid=instance.series_uid,
         series_number=SERIES_NUMBER,
         series_description=series_description(any(film.screening.synthetic for film in films)),
-        sop_instance_uid=uid,
-        instance_number=number,
+        sop_instance_uid=instance.uid,
+        instance_number=instance.number,
         is_complete=True,
         is_final=False,
         is_verified=False,
@@ -111,7 +111,7 @@ def study_report(
         coding_schemes=[own.scheme_identification()],
         **equipment(first),
     )
-    complete(document, sources[0], made_at)
+    complete(document, sources[0], instance.made_at)
     return document
 
 
@@ -121,18 +121,6 @@ def _place(film: ReportedFilm) -> tuple[float, float, str]:
         dicom_header.number(film.header, f"{what}Number") or 0.0 for what in ("Series", "Instance")
     )
     return series, instance, dicom_header.text(film.header, "SOPInstanceUID") or ""
-
-
-def _observer(screening: Screening) -> sr.ObservationContext:
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=derived_uid("device", screening.bundle.sha256, screening.software),
-        name=MODEL_NAME,
-        manufacturer_name=MANUFACTURER,
-        model_name=screening.software,
-        serial_number=screening.bundle.sha256,
-    )
-    context = sr.ObserverContext(codes.DCM.Device, device)
-    return sr.ObservationContext(observer_device_context=context)
 
 
 def _remarks(
@@ -149,6 +137,16 @@ def _remarks(
         )
     for what in _once(what for film in films for what in film.screening.degraded):
         yield f"Degraded: {what}"
+
+
+def _summary(study: StudySummary, language: Language) -> sr.TextContentItem:
+    """Return the summary, a phrase a line, and which language it is in (TID 1204)."""
+    words = "\r\n".join(say(phrase, language) for phrase in study.summary)
+    summary = _text(codes.DCM.Summary, words)
+    summary.ContentSequence = sr.ContentSequence(
+        sr.LanguageOfContentItemAndDescendants(sr.CodedConcept.from_code(own.LANGUAGES[language]))
+    )
+    return summary
 
 
 def _once(words: Iterable[str]) -> Iterable[str]:
@@ -243,9 +241,7 @@ def _probabilities(screening: Screening) -> Iterator[sr.Measurement]:
 
 
 def _tracking(screening: Screening, name: str, what: str) -> sr.TrackingIdentifier:
-    """Name what was observed: the same film by the same bundle, the same area, in every report."""
-    work = (screening.source.sha256, screening.bundle.sha256, screening.software)
-    return sr.TrackingIdentifier(uid=derived_uid("tracking", *work, what), identifier=name)
+    return sr.TrackingIdentifier(uid=tracking_uid(screening, what), identifier=name)
 
 
 def _algorithm(screening: Screening) -> sr.AlgorithmIdentification:

@@ -5,13 +5,16 @@ the disk when it returns; a kill or a power cut at any instant loses nothing tha
 and does nothing twice::
 
     admission    intake: a film, a rejection note, or what cannot be understood
-    work         worker: the next film, its result, its study's report, rejection notes to write
+    work         worker: the next film, its result
+    studies      worker: the next study, its report
+    notes        worker: rejection notes to write
+    documents    objects that were made, and who is to be sent them
     delivery     outbox: the next object for a destination, storage commitment
     withdrawal   corrected, rejected or withdrawn films, and what was made of them
     retention    what is done with and may be deleted
     seen         files of watched folders that were dealt with
     states       of a film, and which may follow which
-    database     the folder, the SQLite file (schema.sql), transactions
+    database     the folder, the SQLite file (schema*.sql), transactions
 """
 
 from edge_runtime.spool.database import Spool

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import FILMS, QUARANTINE, Execute, Spool, sync_folder
-from edge_runtime.spool.states import FilmState
+from edge_runtime.spool.states import ENDED, FilmState
 from edge_runtime.spool.withdrawal import supersede, withdraw_film
+from edge_runtime.spool.work import WORK_SETTING
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,24 @@ class Received:
 
 
 @dataclass(frozen=True)
+class FilmHeader:
+    """What of a film's header is kept when its file is gone; blank where it says nothing.
+
+    Attributes
+    ----------
+    study_date
+        YYYYMMDD.
+    """
+
+    accession_number: str = ""
+    patient_id: str = ""
+    study_date: str = ""
+    body_part: str = ""
+    laterality: str = ""
+    view: str = ""
+
+
+@dataclass(frozen=True)
 class FilmIdentity:
     """Which film it is.
 
@@ -53,6 +72,7 @@ class FilmIdentity:
     study_instance_uid: str
     patient_sha256: str
     urgency: int
+    header: FilmHeader = FilmHeader()
 
 
 class Outcome(StrEnum):
@@ -81,7 +101,7 @@ def admit(spool: Spool, received: Received, film: FilmIdentity) -> Outcome:
             film.sop_instance_uid, received.content_sha256,
         ).fetchone()  # fmt: skip
         if known is not None:
-            outcome = _again(execute, known, now)
+            outcome = _again(execute, spool, known)
         else:
             outcome = _enter(execute, spool, received, film, target)
             # The rename is inside the transaction: whoever holds the writers' lock sees
@@ -95,19 +115,17 @@ def admit(spool: Spool, received: Received, film: FilmIdentity) -> Outcome:
     return outcome
 
 
-def _again(execute: Execute, film: sqlite3.Row, now: float) -> Outcome:
+def _again(execute: Execute, spool: Spool, film: sqlite3.Row) -> Outcome:
     """Screen a film anew that was sent again, if other work would be done on it than was."""
-    work = execute("SELECT value FROM setting WHERE key = 'work'").fetchone()
+    work = spool.setting(WORK_SETTING)
     result = execute("SELECT work FROM result WHERE film_id = ? AND current", film["id"]).fetchone()
-    if work is None or result is None or result["work"] == work["value"] or film["removed_at"]:
+    if work is None or result is None or result["work"] == work or film["removed_at"]:
         return Outcome.DUPLICATE
-    if film["state"] not in (
-        FilmState.REPORTED, FilmState.UNABLE, FilmState.DELIVERED, FilmState.QUARANTINED,
-    ):  # fmt: skip
+    if film["state"] not in (*ENDED, FilmState.DELIVERED):
         return Outcome.DUPLICATE
     execute(
         "UPDATE film SET state = ?, state_since = ?, starts = 0 WHERE id = ?",
-        FilmState.RECEIVED, now, film["id"],
+        FilmState.RECEIVED, spool.now(), film["id"],
     )  # fmt: skip
     return Outcome.AGAIN
 
@@ -135,7 +153,7 @@ def _enter(
                 "UPDATE rejected_instance SET awaited = 0 WHERE sop_instance_uid = ?",
                 film.sop_instance_uid,
             )
-    execute(
+    film_id = execute(
         "INSERT INTO film (sop_instance_uid, revision, content_sha256, sop_class_uid, "
         "series_instance_uid, study_instance_uid, patient_sha256, path, size, source, urgency, "
         "received_at, state, state_since, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -143,11 +161,18 @@ def _enter(
         received.content_sha256, film.sop_class_uid, film.series_instance_uid,
         film.study_instance_uid, film.patient_sha256, str(target.relative_to(spool.folder)),
         received.size, received.source, film.urgency, now, state, now, reason,
-    )  # fmt: skip
+    ).lastrowid  # fmt: skip
+    assert film_id is not None
+    keep_header(execute, film_id, film.header)
     if earlier is not None:
         corrected = earlier["patient_sha256"] != film.patient_sha256
         supersede(execute, earlier, now, patient_corrected=corrected)
     return outcome
+
+
+def keep_header(execute: Execute, film_id: int, header: FilmHeader) -> None:
+    """Keep what of a film's header outlives its file, within a transaction."""
+    execute("INSERT INTO film_header VALUES (?,?,?,?,?,?,?)", film_id, *astuple(header))
 
 
 def quarantine(spool: Spool, received: Received, reason: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import Execute, Spool
-from edge_runtime.spool.states import FilmState
+from edge_runtime.spool.states import ENDED, FilmState
 from edge_runtime.spool.work import CLOCK_JUMP_S
 
 _DONE = "('sent', 'committed', 'cancelled')"
@@ -253,6 +253,5 @@ def _finish_films(execute: Execute, delivery_id: int, now: float) -> None:
         f"  WHERE df.film_id = film.id AND x.state NOT IN {_DONE}) "
         "AND EXISTS (SELECT 1 FROM study s WHERE s.study_instance_uid = film.study_instance_uid "
         "  AND s.reported = s.revision)",
-        FilmState.DELIVERED, now, FilmState.REPORTED, FilmState.UNABLE, FilmState.QUARANTINED,
-        delivery_id,
+        FilmState.DELIVERED, now, *ENDED, delivery_id,
     )  # fmt: skip

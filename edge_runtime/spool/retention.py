@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from edge_runtime.spool.database import Spool
+from edge_runtime.spool.database import Spool, set_settings
 
 # How many files are deleted before the lock is let go: intake is not to wait for long.
 _AT_ONCE = 50
@@ -86,8 +86,7 @@ def _note_clock(spool: Spool, since: float) -> None:
         or not 0 <= now - float(seen) < _SEEN_EVERY_S
     ):
         with spool.transaction() as execute:
-            for key, value in ((_CLOCK_SEEN, now), (_CLOCK_SINCE, since)):
-                execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, repr(value))
+            set_settings(execute, {_CLOCK_SEEN: repr(now), _CLOCK_SINCE: repr(since)})
 
 
 def _removable(

@@ -12,7 +12,7 @@ from edge_runtime.errors import SpoolError
 from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import Execute, Spool
-from edge_runtime.spool.states import FilmState
+from edge_runtime.spool.states import TAKEN_BACK, FilmState
 
 
 def withdraw(spool: Spool, sop_or_study_uid: str, reason: Reason, person: str) -> int:
@@ -59,7 +59,7 @@ def withdraw_film(execute: Execute, film: sqlite3.Row, reason: Reason, now: floa
 
 def supersede(execute: Execute, film: sqlite3.Row, now: float, *, patient_corrected: bool) -> None:
     """Let another content of the same instance replace a film, within a transaction."""
-    if film["state"] in (FilmState.WITHDRAWN, FilmState.SUPERSEDED):
+    if film["state"] in TAKEN_BACK:
         return
     _take_back(execute, film, FilmState.SUPERSEDED, "the film came again with other content", now)
     reason = Reason.PATIENT_SAFETY if patient_corrected else Reason.QUALITY
@@ -137,7 +137,7 @@ def _retract_reports_of_nothing(execute: Execute, study_uid: str, reason: Reason
     """Take back the reports of a study that has no film left to report on."""
     left = execute(
         "SELECT 1 FROM film WHERE study_instance_uid = ? AND state NOT IN (?, ?)",
-        study_uid, FilmState.WITHDRAWN, FilmState.SUPERSEDED,
+        study_uid, *TAKEN_BACK,
     ).fetchone()  # fmt: skip
     if left is None:
         _retract_reports(execute, study_uid, reason)

@@ -11,7 +11,7 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -42,18 +42,15 @@ class SupervisorFacts:
     ----------
     loop_age_s
         Seconds since its loop last went round.
-    up
-        Its processes by name, and whether each is up.
     restarts
-        How often each was started again.
-    not_ready
-        Why films cannot be taken and screened, as sentences; empty where they can.
+        Its processes by name, and how often each was started again.
+    down
+        Those of them that are down, and why, in words; the words may be empty.
     """
 
     loop_age_s: float
-    up: Mapping[str, bool]
     restarts: Mapping[str, int]
-    not_ready: tuple[str, ...] = field(default=())
+    down: Mapping[str, str]
 
 
 class HealthServer:
@@ -145,9 +142,11 @@ def serve_health(
 
 
 def not_ready(spool: SpoolSettings, facts: SupervisorFacts) -> list[str]:
-    """Return why the unit cannot take and screen films now; empty where it can."""
-    reasons = [*facts.not_ready]
-    reasons += [f"the process {name} is down" for name, up in facts.up.items() if not up]
+    """Return what keeps the unit from all of its work now; empty where nothing does."""
+    reasons = [
+        f"the process {name} is down" + (f" ({why})" if why else "")
+        for name, why in facts.down.items()
+    ]
     try:
         with open_spool(spool.directory) as opened:
             opened.row("SELECT 1 FROM film LIMIT 1")
@@ -176,11 +175,12 @@ class UnitCollector(Collector):
         """Yield every family."""
         facts = self._facts()
         yield _gauge("build_info", "Always 1.", ("version",), {(edge_runtime.__version__,): 1})
-        yield _gauge("process_up", "Whether a process is up.", ("process",), _by_one(facts.up))
+        up = _by_one({name: name not in facts.down for name in facts.restarts})
+        yield _gauge("process_up", "Whether a process is up.", ("process",), up)
         restarts = _by_one(facts.restarts)
         yield _counter("process_restarts", "Starts after the first.", ("process",), restarts)
         ready = not not_ready(self._spool, facts)
-        yield _gauge("ready", "Whether films can be taken and screened.", (), {(): ready})
+        yield _gauge("ready", "Whether all of the unit can work.", (), {(): ready})
         if (heat := temperature_c(self._system)) is not None:
             yield _gauge("temperature_celsius", "Highest that is measured.", (), {(): heat})
         if (cell := battery(self._system)) is not None:

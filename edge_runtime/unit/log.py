@@ -1,9 +1,8 @@
 """Logs without protected health information: one JSON object a line, on stderr, for journald.
 
 Our own code logs a fixed sentence and facts in ``extra``, of which only those in ``FIELDS`` are
-written. What other libraries log is written as its place alone: pynetdicom and pydicom put AE
-titles, UIDs and values of headers into theirs, and those can be names. So can the messages of
-exceptions; they are written as type and place.
+written. What other libraries log is written as its place alone: values of headers in it can be
+names. So can the messages of exceptions; they are written as type and place.
 """
 
 from __future__ import annotations
@@ -21,17 +20,18 @@ from edge_runtime.errors import OsteoedgeError, RadiographError
 from edge_runtime.spool.audit import hashed
 
 OURS = "edge_runtime"
-# Of ``extra``, what may be written. Film, study, object, transaction and file: what ``hashed``
-# makes of a UID, or of a file's path, which may hold a name.
-# Role and child: which of the unit's processes.
+# Of ``extra``, what may be written. Film, study, object and file: what ``hashed`` makes of a UID,
+# or of a file's path, which may hold a name. Role: which of the unit's processes. Request: its
+# method and route, without what was filled in.
 FIELDS = (
-    "film", "study", "object", "objects", "films", "kind", "state", "outcome", "decision",
-    "source", "destination", "status", "reason", "attempts", "size", "free_bytes", "freed_bytes",
-    "wait_s", "seconds", "role", "child_pid", "signal", "exit_code", "restarts", "delegate",
-    "degraded", "mode", "bundle", "port", "audit", "slot", "peer", "file", "files",
-    "folder", "transaction", "committed", "failed",
+    "film", "study", "object", "kind", "outcome", "source", "destination", "status", "reason",
+    "attempts", "size", "freed_bytes", "wait_s", "seconds", "role", "exit_code", "port", "audit",
+    "slot", "peer", "file", "files", "folder", "request",
 )  # fmt: skip
-_FOREIGN = ("pynetdicom", "pydicom", "highdicom", "dicomweb_client", "urllib3")
+_FOREIGN = ("pydicom", "highdicom", "dicomweb_client", "urllib3")
+# It tells of all that a peer does wrong, several times: a scan of ports would fill the log. Whom we
+# refuse, and why, our own code says.
+_SILENT = "pynetdicom"
 # A UID (PS3.5 9.1), longer than any version number or address.
 _UID = re.compile(r"\b[0-2](?:\.\d+){5,}\b")
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -87,7 +87,7 @@ def configure_logging(level: int | str = logging.INFO) -> None:
     Parameters
     ----------
     level
-        Of our own loggers; those of libraries speak from WARNING on.
+        Of our own loggers; those of libraries speak from WARNING on, pynetdicom never.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
@@ -98,6 +98,7 @@ def configure_logging(level: int | str = logging.INFO) -> None:
     logging.getLogger(OURS).setLevel(level)
     for name in _FOREIGN:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(_SILENT).setLevel(logging.CRITICAL + 1)
     # A full disk or a closed pipe is no reason for logging to print the record itself.
     logging.raiseExceptions = False
     logging.captureWarnings(True)

@@ -5,9 +5,7 @@ It does nothing else, so that nothing of what it watches can take it along.
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import select
 import shutil
 import signal
@@ -16,8 +14,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.errors import ConfigError, SpoolError, SpoolFullError
@@ -29,15 +27,17 @@ from edge_runtime.unit import systemd
 from edge_runtime.unit.check import pass_gates
 from edge_runtime.unit.child import CONFIG, GATE
 from edge_runtime.unit.config import DicomDestination, DicomIntake, UnitConfig
-from edge_runtime.unit.health import HealthServer, SupervisorFacts, serve_health
+from edge_runtime.unit.health import SupervisorFacts, serve_health
 from edge_runtime.unit.life import Life
-from edge_runtime.unit.running import LOCK
+from edge_runtime.unit.listening import listen
+from edge_runtime.unit.running import alone
 
 log = logging.getLogger(__name__)
 
 # How long a process may be silent, in seconds. The worker may be loading a delegate, and a GPU
 # compiles its shaders then.
 _RECEIVER_SILENCE_S, _SILENCE_S, _WORKER_SILENCE_S = 30.0, 120.0, 300.0
+_CONSOLE_SILENCE_S = 30.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 # A process that ran this long is well: its next end is counted from the start.
 _WELL_S = 10.0
@@ -45,8 +45,6 @@ _STOP_S = 4.0
 _LOOP_S = 0.25
 _TIDY_EVERY_S = 60.0
 _DAY_S = 86400.0
-_BACKLOG = 64
-_LOCK_S = 1.0
 
 
 @dataclass
@@ -57,6 +55,8 @@ class Part:
     ----------
     silence_s
         Seconds without a sign of life after which it is ended.
+    refused
+        Why it ended last; empty where it never did.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Part:
     restarts: int = 0
     wait_s: float = _FIRST_WAIT_S
     next_start: float = 0.0
-    refused: str | None = field(default=None)
+    refused: str = ""
 
     @property
     def up(self) -> bool:
@@ -94,7 +94,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
         log.info("gate passed", extra={"reason": finding.what})
     with ExitStack() as held:
         spool = held.enter_context(Spool(unit.spool.directory))
-        held.enter_context(_alone(unit.spool.directory))
+        held.enter_context(alone(unit.spool.directory))
         listener = _listen(unit.intake.dicom) if unit.intake.dicom else None
         if listener is not None:
             held.enter_context(listener)
@@ -102,7 +102,7 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
         service = Service(unit, config, spool, listener)
         _forget_receivers(spool, service.parts)
         if unit.health is not None:
-            health = _serve_health(unit, service)
+            health = serve_health(unit.health, unit.spool, service.facts)
             held.callback(health.close)
         try:
             service.run(life)
@@ -165,13 +165,8 @@ class Service:
         """Return what health and metrics ask for. From any thread."""
         return SupervisorFacts(
             loop_age_s=time.monotonic() - self._went_round,
-            up={part.name: part.up for part in self.parts},
             restarts={part.name: part.restarts for part in self.parts},
-            not_ready=tuple(
-                f"{part.name}: {part.refused or 'is down'}"
-                for part in self.parts
-                if part.role != "outbox" and not part.up
-            ),
+            down={part.name: part.refused for part in self.parts if not part.up},
         )
 
     def _look_after(self, part: Part, now: float) -> None:
@@ -274,11 +269,17 @@ def _parts(unit: UnitConfig, listener: socket.socket | None) -> Iterator[Part]:
     yield Part("worker", "worker", _WORKER_SILENCE_S)
     if unit.destinations:
         yield Part("outbox", "outbox", _SILENCE_S)
+    if unit.console is not None:
+        yield Part("console", "console", _CONSOLE_SILENCE_S)
 
 
 def _forget_receivers(spool: Spool, parts: Iterable[Part]) -> None:
     """Delete what receivers left that are there no more: each sweeps its own folder only."""
-    ours = {"folders", *(part.arguments[-1] for part in parts if part.role == "receiver")}
+    ours = {
+        "folders",
+        "console",
+        *(part.arguments[-1] for part in parts if part.role == "receiver"),
+    }
     for folder in (spool.folder / INCOMING).iterdir():
         if folder.is_dir() and folder.name not in ours:
             shutil.rmtree(folder)
@@ -293,50 +294,11 @@ def _refusal(code: int) -> str:
 
 
 def _listen(intake: DicomIntake) -> socket.socket:
-    """Return the socket that every receiver accepts from; films wait in it while one restarts."""
-    family = socket.AF_INET6 if ":" in intake.bind else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Return the socket that every receiver accepts from."""
     try:
-        listener.bind((intake.bind, intake.port))
+        return listen(intake.bind, intake.port)
     except OSError as error:
-        listener.close()
         raise ConfigError(
             f"port {intake.port} of {intake.bind} cannot be had ({error.strerror})",
             "Stop who has it, or give another in [intake.dicom]",
-        ) from None
-    listener.listen(_BACKLOG)
-    return listener
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the spool for this service alone."""
-    with (folder / LOCK).open("a+") as lock:
-        deadline = time.monotonic() + _LOCK_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # `osteoedge status` holds it for an instant, to ask who does.
-                if time.monotonic() > deadline:
-                    raise ConfigError(
-                        "another service has this spool", "Stop it first", str(folder)
-                    ) from None
-                time.sleep(0.05)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def _serve_health(unit: UnitConfig, service: Service) -> HealthServer:
-    assert unit.health is not None
-    try:
-        return serve_health(unit.health, unit.spool, service.facts)
-    except OSError as error:
-        raise ConfigError(
-            f"port {unit.health.port} of {unit.health.bind} cannot be had ({error.strerror})",
-            "Stop who has it, or give another in [health]",
         ) from None

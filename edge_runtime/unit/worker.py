@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from pydicom.dataset import Dataset
 
@@ -24,43 +23,43 @@ from edge_runtime.errors import (
     RadiographError,
     SpoolFullError,
 )
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
-from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.document import screening_json
-from edge_runtime.reports.film import file_bytes
+from edge_runtime.reports.film import FILM_KINDS, file_bytes, film_object
+from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.rejection_note import Reference, rejection_note
-from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, derived_uid, result_uid, series_uid
 from edge_runtime.screener import SOFTWARE, Screener, Screening, source_of
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import hashed
-from edge_runtime.spool.database import RESULTS
-from edge_runtime.spool.work import (
-    DocumentKind,
-    NewDocument,
-    NewResult,
-    OpenStudy,
-    SpooledFilm,
+from edge_runtime.spool.database import RESULTS, set_settings
+from edge_runtime.spool.documents import DocumentKind, NewDocument, sweep_results
+from edge_runtime.spool.notes import (
     WithdrawnDocument,
-    begin,
-    claim_film,
-    claim_study,
-    fail,
-    finish,
-    give_back,
     give_up_withdrawal,
     next_withdrawn,
     note_withdrawal,
-    report_study,
-    sweep_results,
 )
+from edge_runtime.spool.studies import OpenStudy, claim_study, report_study
+from edge_runtime.spool.work import (
+    NewResult,
+    SpooledFilm,
+    begin,
+    claim_film,
+    fail,
+    finish,
+    give_back,
+)
+from edge_runtime.summary import study_summary
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.mode import is_live, load_servable
+from edge_runtime.unit.screening import make_screener
 from edge_runtime.unit.status import DEGRADED_SETTING, DELEGATE_SETTING
-from edge_runtime.unit.study import decide_study
+from edge_runtime.unit.study import StudyDecision, decide_study
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +68,7 @@ _LOOK_S = 0.2
 # Where the delegate or the disk fails, a film is tried again after this, doubled each time.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 300.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_DIFFERENT_PATIENTS = say(Phrase(key="reason.patients"))
 
 
 def run(unit: UnitConfig, life: Life) -> None:
@@ -80,18 +80,9 @@ def run(unit: UnitConfig, life: Life) -> None:
         The bundle may not serve, no delegate runs it, or the spool cannot be used.
     """
     bundle = load_servable(unit.bundle)
-    settings = unit.screening
     with (
         Spool(unit.spool.directory) as spool,
-        Screener(
-            bundle,
-            settings.delegate,
-            settings.threads,
-            fallback=settings.fallback,
-            intended_use=settings.intended_use,
-            external_delegate=settings.external_delegate,
-            external_options=settings.external_options,
-        ) as screener,
+        make_screener(bundle, unit.screening) as screener,
     ):
         worker = Worker(unit, spool, screener)
         begun = full = False
@@ -127,6 +118,7 @@ class Worker:
         self._held: SpooledFilm | OpenStudy | None = None
         self._unrecorded: list[Path] = []
         self._told: dict[str, str] = {}
+        self._live = False
         made_with = (
             screener.bundle.deployed_sha256, SOFTWARE,
             unit.screening.intended_use,
@@ -148,12 +140,12 @@ class Worker:
             It was done and could not be recorded.
         """
         if study := claim_study(self._spool):
-            self._held = study
+            self._hold(study)
             self._report(study)
         elif withdrawn := next_withdrawn(self._spool):
             self._note(withdrawn)
         elif film := claim_film(self._spool):
-            self._held = film
+            self._hold(film)
             self._screen(film)
         else:
             return False
@@ -173,14 +165,16 @@ class Worker:
             give_back(self._spool, self._held)
             self._held = None
 
+    def _hold(self, work: SpooledFilm | OpenStudy) -> None:
+        """Take something in hand, and ask once whether all that comes of it may go out."""
+        self._held = work
+        self._live = is_live(self._spool, self._screener.bundle)
+
     def _screen(self, film: SpooledFilm) -> None:
         radiograph: Radiograph | None = None
         try:
             if film.ends_the_worker:
-                raise CorruptRadiographError(
-                    "the check broke off each time it was tried on this film",
-                    "Have a person look at the film, and send it to the maker if you may",
-                )
+                raise CorruptRadiographError.because("broke_off")
             radiograph = read_radiograph(film.path)
             screening = self._screener.screen(radiograph)
         except RadiographError as error:
@@ -204,7 +198,7 @@ class Worker:
             malignant=scores.get("malignant"),
             document=screening_json(screening).decode(),
             work=self._work,
-            live=is_live(self._spool, self._screener.bundle),
+            live=self._live,
         )
         documents = tuple(self._documents(film, radiograph, screening))
         recorded = self._note_recorded(finish(self._spool, film, result, documents))
@@ -228,22 +222,24 @@ class Worker:
         identity = self._identity(film.content_sha256, film.result_revision)
         made_at = self._now()
         spec = self._screener.bundle.manifest.input_spec
-        if radiograph is not None and "sc" in self._unit.screening.results:
-            yield from self._made(
-                "sc", film, header, identity,
-                lambda uid, series: secondary_capture(
-                    header, radiograph, screening, spec, uid=uid, series_uid=series,
-                    number=film.id, made_at=made_at, revision=film.result_revision,
-                ),
-            )  # fmt: skip
-        if radiograph is not None and "seg" in self._unit.screening.results:
-            yield from self._made(
-                "seg", film, header, identity,
-                lambda uid, series: lesion_segmentation(
-                    header, screening, spec, uid=uid, series_uid=series, number=film.id,
-                    made_at=made_at,
-                ),
-            )  # fmt: skip
+        for kind in FILM_KINDS:
+            if kind not in self._unit.screening.results:
+                continue
+            try:
+                made = film_object(
+                    kind, header, radiograph, screening, spec, identity,
+                    number=film.id, made_at=made_at,
+                )  # fmt: skip
+            except OsteoedgeError as error:
+                # The decision stands without its picture; the report tells it.
+                log.error(
+                    "not made",
+                    exc_info=error,
+                    extra={"film": hashed(film.sop_instance_uid), "kind": kind},
+                )
+                continue
+            if made is not None:
+                yield self._stored(kind, made, self._destinations(kind))
         if destinations := self._destinations("original"):
             yield NewDocument(
                 kind="original",
@@ -255,29 +251,6 @@ class Worker:
                 destinations=destinations,
             )
 
-    def _made(
-        self,
-        kind: Literal["sc", "seg"],
-        film: SpooledFilm,
-        header: Dataset,
-        identity: WorkIdentity,
-        make: Callable[[str, str], Dataset | None],
-    ) -> Iterator[NewDocument]:
-        uid = result_uid(kind, identity)
-        series = series_uid(kind, str(header.get("StudyInstanceUID", "")), identity)
-        try:
-            made = make(uid, series)
-        except OsteoedgeError as error:
-            # The decision stands without its picture; the report tells it.
-            log.error(
-                "not made",
-                exc_info=error,
-                extra={"film": hashed(film.sop_instance_uid), "kind": kind},
-            )
-            return
-        if made is not None:
-            yield self._stored(kind, made, self._destinations(kind))
-
     def _report(self, study: OpenStudy) -> None:
         """Decide on a study anew and write its report."""
         if not study.views:
@@ -286,15 +259,20 @@ class Worker:
         told = self._unit.screening.intended_use == "localise"
         calibration = self._screener.bundle.manifest.calibration
         decided = decide_study(study.views, calibration, with_figures=told)
+        reasons = decided.reasons
         report = None
-        if "sr" in self._unit.screening.results and not study.ends_the_worker:
-            report = self._study_report(
-                study,
-                StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
+        if not _names_one_patient(self._spool, study):
+            # One of two views was corrected, say. A report of both would bear one patient's name,
+            # and nothing here tells whose. Pictures go out: each bears its own film's.
+            reasons = (*reasons, _DIFFERENT_PATIENTS)
+            log.warning(
+                "report held back",
+                extra={"study": hashed(study.study_instance_uid), "reason": _DIFFERENT_PATIENTS},
             )
-        reasons = json.dumps(decided.reasons)
+        elif "sr" in self._unit.screening.results and not study.ends_the_worker:
+            report = self._study_report(study, decided)
         recorded = self._note_recorded(
-            report_study(self._spool, study, decided.decision, reasons, report)
+            report_study(self._spool, study, decided.decision, json.dumps(reasons), report)
         )
         log.info(
             "study decided",
@@ -304,14 +282,32 @@ class Worker:
             },
         )
 
-    def _study_report(self, study: OpenStudy, summary: StudySummary) -> NewDocument | None:
+    def _study_report(self, study: OpenStudy, decided: StudyDecision) -> NewDocument | None:
+        screenings = [Screening.model_validate_json(view.document) for view in study.views]
+        summary = StudySummary(
+            decided.decision,
+            decided.reasons,
+            study.revision,
+            len(screenings),
+            study_summary(decided.decision, screenings),
+        )
         films = []
-        for view in study.views:
+        for view, screening in zip(study.views, screenings, strict=True):
             header = _header(view.path)
             if header is not None:
-                films.append(ReportedFilm(header, Screening.model_validate_json(view.document)))
+                films.append(ReportedFilm(header, screening))
         identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
-        uid = result_uid("sr", *identities, study_revision=study.revision)
+        instance = Instance(
+            uid=result_uid(
+                "sr",
+                *identities,
+                study_revision=study.revision,
+                language=self._unit.language,
+            ),
+            series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
+            number=study.revision,
+            made_at=self._now(),
+        )
         before = study.sent_report
         predecessors = (
             ()
@@ -330,11 +326,9 @@ class Worker:
             report = study_report(
                 films,
                 summary,
-                uid=uid,
-                series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
-                number=study.revision,
-                made_at=self._now(),
+                instance,
                 predecessors=predecessors,
+                language=self._unit.language,
             )
         except (OsteoedgeError, ValueError) as error:
             log.error(
@@ -364,15 +358,13 @@ class Worker:
             for document in withdrawn
         ]
         uids = sorted(document.sop_instance_uid for document in withdrawn)
-        note = rejection_note(
-            header,
-            first.reason,
-            rejected,
+        instance = Instance(
             uid=derived_uid("note", *uids),
             series_uid=derived_uid("notes", first.study_instance_uid),
             number=first.id,
             made_at=self._now(),
         )
+        note = rejection_note(header, first.reason, rejected, instance)
         note_withdrawal(self._spool, withdrawn, self._stored("ko", note, ()))
         self._note_recorded(True)
 
@@ -406,7 +398,7 @@ class Worker:
 
     def _destinations(self, kind: SentKind) -> tuple[str, ...]:
         """Return who is to be sent objects of a kind: in shadow mode, nobody."""
-        if not is_live(self._spool, self._screener.bundle):
+        if not self._live:
             return ()
         return tuple(d.name for d in self._unit.destinations if kind in d.sends)
 
@@ -426,9 +418,18 @@ class Worker:
         }
         if told != self._told:
             with self._spool.transaction() as execute:
-                for key, value in told.items():
-                    execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
+                set_settings(execute, told)
             self._told = told
+
+
+def _names_one_patient(spool: Spool, study: OpenStudy) -> bool:
+    """Return whether all films of a study that have a result name the same patient."""
+    patients = spool.rows(
+        "SELECT DISTINCT patient_sha256 FROM film JOIN result r ON r.film_id = film.id "
+        "AND r.current WHERE study_instance_uid = ?",
+        study.study_instance_uid,
+    )
+    return len(patients) <= 1
 
 
 def _header(path: Path) -> Dataset | None:

@@ -22,9 +22,9 @@ from edge_runtime import Screener, load_bundle, read_radiograph
 from tests.conftest import Trained
 from tests.e2e import orthanc
 from tests.e2e.orthanc import Orthanc
-from tests.e2e.receivers import until
 from tests.e2e.serving import ServedUnit, served
 from tests.edge_runtime.films import save
+from tests.processes import until
 
 KINDS = {
     "sr": uid.Comprehensive3DSRStorage,
@@ -34,6 +34,8 @@ KINDS = {
     "original": uid.DigitalXRayImageStorageForPresentation,
 }
 RESULTS = ("sr", "sc", "seg")
+# The same in all of its films.
+OF_A_STUDY = ("StudyInstanceUID", "PatientID", "PatientName", "PatientBirthDate", "PatientSex")
 
 
 @dataclass
@@ -48,6 +50,12 @@ class Archived:
     def film(self, name: str, number: int = 0, **attributes: Any) -> Path:
         """Write a film of a study of its own, unless told otherwise."""
         return written(self.films[number], self.home / f"{name}.dcm", **attributes)
+
+    def view(self, of: Path, name: str, number: int = 1, **attributes: Any) -> Path:
+        """Write another view of a film's study, and so of its patient."""
+        header = pydicom.dcmread(of, stop_before_pixels=True)
+        same = {keyword: header[keyword].value for keyword in OF_A_STUDY if keyword in header}
+        return self.film(name, number, **same, **attributes)
 
     def send(self, *films: Path) -> None:
         """Send films, and wait until everything that comes of them is done."""

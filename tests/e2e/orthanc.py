@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,25 +17,9 @@ from pydicom import Dataset, dcmread
 from pydicom.filebase import DicomBytesIO
 
 from tests.conftest import need
+from tests.processes import free_port, until
 
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-_FIRST_ANSWER_S = 60.0
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """Wait for a condition, and return what it gave; fail after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
-        time.sleep(0.02)
-    return found
 
 
 @dataclass
@@ -92,7 +74,7 @@ class Orthanc:
             self.process = subprocess.Popen(
                 [str(shutil.which("Orthanc")), str(file)], stdout=log, stderr=log
             )
-        until(self._answers, "Orthanc answers", _FIRST_ANSWER_S)
+        until(self._answers, "Orthanc answers")
 
     def stop(self) -> None:
         if self.process is not None:

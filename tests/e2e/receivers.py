@@ -1,42 +1,29 @@
 """Receivers and folder watchers as processes of their own, as the supervisor runs them.
 
 ``python -m tests.e2e.receivers UNIT_TOML SLOT FD`` is one receiver; without SLOT and FD, it watches
-folders. What it logs goes to its standard output, one JSON object a line.
+folders. It logs as the unit does, one JSON object a line.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from edge_runtime.intake import folder
 from edge_runtime.spool import Spool
 from edge_runtime.unit.config import load_unit
 from edge_runtime.unit.life import Life
-
-PATIENCE_S = 60.0
-Found = TypeVar("Found")
-_OF_EVERY_RECORD = set(vars(logging.makeLogRecord({})))
-
-
-def until(ask: Callable[[], Found], what: str, seconds: float = PATIENCE_S) -> Found:
-    """Wait for something to be true, with a deadline."""
-    deadline = time.monotonic() + seconds
-    while not (found := ask()):
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
-        time.sleep(0.01)
-    return found
+from edge_runtime.unit.log import configure_logging
+from tests.processes import PATIENCE_S, until
 
 
 class Unit:
@@ -77,11 +64,11 @@ class Unit:
     def _ready(self) -> int:
         return len(self.logged("receiving")) + len(self.logged("watching"))
 
-    def logged(self, message: str) -> list[dict[str, Any]]:
-        """What was logged under a message."""
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """What was logged of an event."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         records = [json.loads(line) for line in lines if line.startswith("{")]
-        return [record for record in records if record["message"] == message]
+        return [record for record in records if record["event"] == event]
 
     def rows(self, sql: str) -> list[sqlite3.Row]:
         """What a query finds in the spool."""
@@ -112,16 +99,8 @@ def running(home: Path, intake: str = "", **settings: Any) -> Iterator[Unit]:
         unit.close()
 
 
-class _Lines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        facts = {key: value for key, value in vars(record).items() if key not in _OF_EVERY_RECORD}
-        return json.dumps({"message": record.getMessage(), **facts})
-
-
 def _main(toml: str, *receiver: str) -> None:
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Lines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    configure_logging()
     unit, life = load_unit(Path(toml)), Life()
     life.stop_on_signals()
     if receiver:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -20,16 +19,10 @@ from edge_runtime.spool.audit import entries, verify
 from edge_runtime.unit.config import load_unit
 from edge_runtime.unit.mode import go_live, load_servable
 from tests.conftest import need
-from tests.e2e.receivers import until
 from tests.edge_runtime.bundles import servable_bundle
+from tests.processes import free_port, until
 
 CALLING, CALLED = "CONSOLE", "OSTEOEDGE"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class ServedUnit:
@@ -38,6 +31,7 @@ class ServedUnit:
     def __init__(
         self, home: Path, tiny_bundle: Path, *, settings: str = "", purpose: str = "evaluated",
         live: bool = True, spool: Path | None = None, reserve_mib: int = 10, film_mib: int = 200,
+        language: str = "en",
     ) -> None:  # fmt: skip
         self.home = home
         self.port = free_port()
@@ -49,6 +43,7 @@ class ServedUnit:
         self._any_coding = _any_coding(home)
         bundle, keys = servable_bundle(tiny_bundle, home / "bundle", purpose)  # type: ignore[arg-type]
         self.toml.write_text(
+            f'language = "{language}"\n'
             f'[bundle]\npath = "{bundle}"\ntrusted_keys = "{keys}"\n'
             f'[spool]\ndirectory = "{self.spool_folder}"\nreserve_mib = {reserve_mib}\n'
             'unencrypted_because = "a test"\n'

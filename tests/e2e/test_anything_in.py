@@ -18,12 +18,12 @@ from edge_runtime.dicom_codecs import PLUGIN_OF
 from edge_runtime.intake.header import identify
 from edge_runtime.spool.admission import FilmIdentity
 from tests.conftest import Trained
-from tests.e2e.receivers import until
 from tests.e2e.senders import association, store
 from tests.e2e.serving import ServedUnit, served
 from tests.e2e.test_intake import data_set_of
 from tests.edge_runtime.codings import LOSSLESS, LOSSY, as_file
 from tests.edge_runtime.fuzzing import adorn, mutate
+from tests.processes import until
 
 MEMORY_MIB = 256
 """That the worker may grow by over what it had once it had screened a film."""

@@ -33,8 +33,8 @@ from tests.e2e.archived import (
     title_of,
     written,
 )
-from tests.e2e.receivers import until
 from tests.edge_runtime.screenings import check
+from tests.processes import until
 
 QUALITY = codes.DCM.RejectedForQualityReasons
 WORKLIST = Code("113038", "DCM", "Incorrect Modality Worklist Entry")
@@ -80,6 +80,26 @@ def test_a_corrected_patient_has_new_results_and_the_old_ones_are_rejected(
     check(tmp_path / "note.dcm")
 
 
+def test_two_views_are_corrected_one_after_the_other(unit: Archived) -> None:
+    right = {"PatientID": "RIGHT", "PatientName": "Right^Person"}
+    first = unit.film("one-of-two", PatientID="WRONG", PatientName="Wrong^Person")
+    second = unit.view(first, "two-of-two")
+    with unit.paused("worker"):
+        assert unit.unit.send(first, second) == 0
+    unit.settle()
+    old = unit.uids(first, *RESULTS)
+    unit.send(changed(unit, first, **right))
+    assert {one.SOPInstanceUID for one in unit.stored(first, "sr")} <= old, "no report of both"
+    unit.send(changed(unit, second, **right))
+    for kind in RESULTS:
+        newer = [one for one in unit.stored(first, kind) if one.SOPInstanceUID not in old]
+        assert {(one.PatientID, str(one.PatientName)) for one in newer} == {tuple(right.values())}
+    assert len(unit.stored(first, "sr")) == 2
+    notes = unit.stored(first, "ko")
+    assert {title_of(note) for note in notes} == {PATIENT_SAFETY.value}
+    assert set().union(*map(rejected_by, notes)) == old, "no result of the right patient's"
+
+
 def test_a_reprocessed_film_has_its_picture_rejected_and_its_report_superseded(
     unit: Archived,
 ) -> None:
@@ -117,8 +137,7 @@ def test_the_console_rejects_a_film_whose_results_were_sent(unit: Archived, titl
 
 def test_one_of_two_views_is_rejected(unit: Archived) -> None:
     first = unit.film("first")
-    study = pydicom.dcmread(first).StudyInstanceUID
-    second = unit.film("second", 1, StudyInstanceUID=study)
+    second = unit.view(first, "second")
     with unit.paused("worker"):
         assert unit.unit.send(first, second) == 0
     unit.settle()

@@ -26,12 +26,12 @@ from edge_runtime.unit.mode import load_servable
 from edge_runtime.unit.status import read_status
 from edge_runtime.unit.worker import Worker
 from tests.conftest import Trained
-from tests.e2e.receivers import until
 from tests.e2e.senders import association, encoded, store
 from tests.e2e.serving import Receiver, ServedUnit, receiving, served
 from tests.e2e.test_intake import noise, small_disk
 from tests.edge_runtime.films import save
 from tests.edge_runtime.test_spool import RESULT, document
+from tests.processes import until
 
 __all__ = ["small_disk"]
 

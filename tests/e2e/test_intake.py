@@ -22,7 +22,7 @@ from pydicom.dataset import Dataset
 from edge_runtime.dicom_codecs import PLUGIN_OF
 from edge_runtime.dicom_file import parse_header
 from tests.e2e.certificates import Authority
-from tests.e2e.receivers import Unit, running, until
+from tests.e2e.receivers import Unit, running
 from tests.e2e.senders import (
     DX,
     association,
@@ -37,6 +37,7 @@ from tests.e2e.senders import (
 from tests.edge_runtime.codings import LOSSLESS, LOSSY, as_file
 from tests.edge_runtime.films import film, save
 from tests.edge_runtime.fuzzing import mutate
+from tests.processes import until
 
 SUCCESS, FULL, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC210
 

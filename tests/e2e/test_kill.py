@@ -13,8 +13,8 @@ import pydicom
 import pytest
 
 from tests.conftest import Trained
-from tests.e2e.receivers import until
 from tests.e2e.serving import ServedUnit, assert_whole, receiving, served
+from tests.processes import until
 
 ROLES = ("receiver", "receiver", "folders", "worker", "outbox")
 

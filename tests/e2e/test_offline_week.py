@@ -25,7 +25,6 @@ from edge_runtime.spool import Spool
 from edge_runtime.spool.database import FILMS, OUTGOING, RESULTS
 from edge_runtime.unit.life import Life
 from tests.conftest import need
-from tests.e2e.orthanc import free_port, until
 from tests.e2e.slow_link import SimulatedClock, SlowLink
 from tests.edge_runtime.films import film
 from tests.edge_runtime.outgoing import (
@@ -36,6 +35,7 @@ from tests.edge_runtime.outgoing import (
     report,
     unit,
 )
+from tests.processes import free_port, until
 
 DAYS, FILMS_A_DAY = 7, 60
 FLAP_S = 180

@@ -36,7 +36,7 @@ from edge_runtime.unit.config import TlsSettings
 from edge_runtime.unit.figures import sent_bytes
 from tests.conftest import need
 from tests.e2e.certificates import Authority
-from tests.e2e.orthanc import Orthanc, free_port, orthanc, running, until
+from tests.e2e.orthanc import Orthanc, orthanc, running
 from tests.edge_runtime.films import film, ramp
 from tests.edge_runtime.outgoing import (
     SC,
@@ -50,6 +50,7 @@ from tests.edge_runtime.outgoing import (
     states,
     unit,
 )
+from tests.processes import free_port, until
 
 __all__ = ["orthanc"]
 

@@ -12,8 +12,8 @@ from pydicom.sr.codedict import codes
 from edge_runtime.spool.audit import hashed
 from tests.conftest import Trained, must, osteoedge
 from tests.e2e.archived import RESULTS, Archived, archived, rejection_note
-from tests.e2e.receivers import until
 from tests.edge_runtime.films import save
+from tests.processes import until
 
 PATIENT = {
     "PatientName": "Markerfrau^Zarathustra",

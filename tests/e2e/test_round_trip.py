@@ -12,6 +12,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.reports import codes as own
 from edge_runtime.reports.wording import SERIES
 from edge_runtime.screener import STANDING_SENTENCE, Screening
@@ -86,6 +87,28 @@ def test_what_comes_back_is_what_the_unit_found(
     _marks(mask, screening, film)
 
 
+def test_a_summary_in_arabic_comes_back_beside_names_of_any_script(
+    trained: Trained, tmp_path: Path
+) -> None:
+    with archived(tmp_path, trained, ["sr"], language="ar") as unit:
+        for script, (charset, name, description) in PEOPLE.items():
+            path = unit.film(
+                script, SpecificCharacterSet=charset, PatientName=name,
+                StudyDescription=description,
+            )  # fmt: skip
+            unit.send(path)
+            (report,) = unit.stored(path, "sr")
+            assert (str(report.PatientName), report.StudyDescription) == (name, description)
+            assert report.SpecificCharacterSet == "ISO_IR 192"
+            (told,) = said(report, codes.DCM.Summary)
+            lines = told.split("\r\n")
+            assert lines[0] == say(Phrase(key="summary.preliminary"), "ar")
+            assert say(Phrase(key="notice.standing"), "ar") in lines[-1]
+            returned = tmp_path / "report.dcm"
+            report.save_as(returned)
+            check(returned)
+
+
 def _is_of(report: Dataset, screening: Screening, decision: str, film: Dataset) -> None:
     """The report says of the film what the unit's own document says."""
     content = tree(report)
@@ -152,8 +175,7 @@ def test_two_views_have_one_report_and_a_late_one_another(unit: Archived) -> Non
     first = unit.film("first")
     study = pydicom.dcmread(first).StudyInstanceUID
     second, late = (
-        unit.film(f"view-{number}", number, StudyInstanceUID=study, InstanceNumber=number + 1)
-        for number in (1, 2)
+        unit.view(first, f"view-{number}", number, InstanceNumber=number + 1) for number in (1, 2)
     )
     with unit.paused("worker"):
         assert unit.unit.send(first, second) == 0

@@ -13,8 +13,8 @@ from edge_runtime.screener import Screening
 from edge_runtime.spool.audit import entries, hashed
 from tests.conftest import Trained, must, osteoedge
 from tests.e2e.archived import RESULTS, Archived, archived, rejected_by
-from tests.e2e.receivers import until
 from tests.e2e.serving import ServedUnit
+from tests.processes import until
 
 WHO = ("--by", "Dr M. Weber", "--reason", "pilot approved, protocol 12")
 

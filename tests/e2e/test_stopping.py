@@ -16,9 +16,9 @@ import pytest
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.service import Part, Service
 from tests.conftest import Trained
-from tests.e2e.receivers import until
 from tests.e2e.serving import ServedUnit, assert_whole, receiving, served
 from tests.e2e.test_kill import Sender
+from tests.processes import until
 
 
 def uids_of(films: list[Path]) -> set[str]:

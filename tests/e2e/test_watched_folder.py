@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.receivers import Unit, until
+from tests.e2e.receivers import Unit
 from tests.e2e.senders import send_file
 from tests.e2e.test_intake import catalogued, data_set_of, noise, small_disk
 from tests.edge_runtime.codings import LOSSLESS, LOSSY, as_file
 from tests.edge_runtime.films import save
 from tests.edge_runtime.fuzzing import mutate
+from tests.processes import until
 
 __all__ = ["small_disk"]
 

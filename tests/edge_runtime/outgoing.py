@@ -18,7 +18,8 @@ from edge_runtime import outbox
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.admission import FilmIdentity, Received, admit
 from edge_runtime.spool.database import INCOMING, RESULTS
-from edge_runtime.spool.work import NewDocument, NewResult, SpooledFilm, claim_film, finish
+from edge_runtime.spool.documents import NewDocument
+from edge_runtime.spool.work import NewResult, SpooledFilm, claim_film, finish
 from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.life import Life
 from tests.edge_runtime.films import film, save

@@ -21,8 +21,8 @@ from edge_runtime.outbox.store import (
 from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool
 from edge_runtime.spool.delivery import Delivery, claim_delivery, resume, waiting
+from edge_runtime.spool.notes import next_withdrawn
 from edge_runtime.spool.withdrawal import withdraw
-from edge_runtime.spool.work import next_withdrawn
 from edge_runtime.unit.life import Life
 from tests.edge_runtime.outgoing import (
     capture,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 
@@ -19,8 +20,10 @@ from edge_runtime.rejection import parse_rejection_note
 from edge_runtime.reports.capture import secondary_capture
 from edge_runtime.reports.header import read_source
 from edge_runtime.reports.study import ReportedFilm
+from tests.edge_runtime.films import save
 from tests.edge_runtime.screenings import (
     SPEC,
+    STUDY,
     hospital_film,
     named,
     report,
@@ -131,7 +134,7 @@ def test_no_name_is_in_a_warning_and_no_uid_in_the_log(
     header.ReferringPhysicianName = "Drwhatsit"
     report(ReportedFilm(header, screening()))
     secondary_capture(
-        header, read_radiograph(hospital_film()), screening(), SPEC, **named("sc", screening())
+        header, read_radiograph(hospital_film()), screening(), SPEC, named("sc", screening())
     )
     said = " ".join(str(warning.message) for warning in recwarn)
     assert "Mononymous" not in said and "Drwhatsit" not in said
@@ -155,6 +158,25 @@ def test_a_header_is_read_without_its_pixels(tmp_path: Path) -> None:
     source = read_source(header, path.name)
     assert source.image.SOPClassUID == ComputedRadiographyImageStorage
     assert (source.image.Rows, source.image.Columns) == (80, 100)
+
+
+def test_the_pixels_of_a_header_stay_on_the_disk(tmp_path: Path) -> None:
+    path = save(hospital_film(PixelData=bytes(16 << 20)), tmp_path / "film.dcm")
+    tracemalloc.start()
+    header = read_header(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert header.PatientID == "4711"
+    assert peak < 1 << 20
+
+
+def test_a_film_of_no_class_has_a_header_all_the_same(tmp_path: Path) -> None:
+    """Without a preamble, its pixels are what tells that it is a film; it is screened as one."""
+    path, dataset = tmp_path / "film.dcm", hospital_film(SOPClassUID=None)
+    del dataset.file_meta
+    dcmwrite(path, dataset, implicit_vr=False, little_endian=True)
+    assert read_radiograph(path).study_instance_uid == STUDY
+    assert read_header(path).StudyInstanceUID == STUDY
 
 
 @pytest.mark.data

@@ -42,10 +42,9 @@ from tests.edge_runtime.screenings import (
 from tests.edge_runtime.test_reports_structured import BROKEN, POOR
 
 
-def captured(header: Dataset, of: Screening, **changes: Any) -> Dataset:
-    return secondary_capture(
-        header, read_radiograph(header), of, SPEC, **(named("sc", of) | changes)
-    )
+def captured(header: Dataset, of: Screening, revision: int = 1) -> Dataset:
+    radiograph = read_radiograph(header)
+    return secondary_capture(header, radiograph, of, SPEC, named("sc", of), revision=revision)
 
 
 def size(result: Dataset) -> int:
@@ -131,7 +130,7 @@ def test_a_capture_that_comes_back_is_not_screened_as_a_film(decision: Any, tmp_
 
 def test_a_segmentation_is_the_mask_at_the_films_size(tmp_path: Path) -> None:
     header, told = hospital_film_of(ramp(300, 200)), screening()
-    result = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    result = lesion_segmentation(header, told, SPEC, named("seg", told))
     assert result is not None and told.mask is not None
     path = tmp_path / "result.dcm"
     reread(result, tmp_path)
@@ -149,7 +148,7 @@ def test_a_segmentation_is_the_mask_at_the_films_size(tmp_path: Path) -> None:
 
 def test_a_deflated_segmentation_is_small_and_the_same(tmp_path: Path) -> None:
     header, told = hospital_film_of(ramp(2000, 1600)), screening()
-    result = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    result = lesion_segmentation(header, told, SPEC, named("seg", told))
     assert result is not None
     pixels, plain = result.pixel_array, size(result)
     result.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -161,14 +160,14 @@ def test_a_deflated_segmentation_is_small_and_the_same(tmp_path: Path) -> None:
 
 def test_nothing_marked_is_no_segmentation() -> None:
     for told in (screening(mask=np.zeros((56, 56), np.uint8)), screening(mask=None), triage()):
-        assert lesion_segmentation(hospital_film(), told, SPEC, **named("seg", told)) is None
+        assert lesion_segmentation(hospital_film(), told, SPEC, named("seg", told)) is None
 
 
 @pytest.mark.parametrize("missing", POOR)
 def test_a_poor_header_still_makes_valid_images(missing: str, tmp_path: Path) -> None:
     header, told = hospital_film(**POOR[missing]), screening()
     reread(captured(header, told), tmp_path)
-    marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    marked = lesion_segmentation(header, told, SPEC, named("seg", told))
     assert marked is not None
     reread(marked, tmp_path)
 
@@ -178,7 +177,7 @@ def test_a_poor_header_still_makes_valid_images(missing: str, tmp_path: Path) ->
 def test_a_broken_value_is_not_handed_on(keyword: str, tmp_path: Path) -> None:
     header = with_raw(hospital_film(), keyword, BROKEN[keyword])
     told = screening()
-    marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    marked = lesion_segmentation(header, told, SPEC, named("seg", told))
     assert marked is not None
     for result in (captured(header, told), marked):
         assert not reread(result, tmp_path)[keyword].value, "there, and empty"
@@ -188,7 +187,7 @@ def test_the_same_work_is_the_same_bytes(tmp_path: Path) -> None:
     header, told = hospital_film(), screening()
     files = []
     for attempt in ("one", "two"):
-        marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+        marked = lesion_segmentation(header, told, SPEC, named("seg", told))
         assert marked is not None
         for name, result in (("sc", captured(header, told)), ("seg", marked)):
             result.save_as(tmp_path / f"{attempt}.{name}", enforce_file_format=True)
@@ -206,13 +205,13 @@ def test_real_films_make_valid_small_results(local_data: Path, tmp_path: Path) -
             continue
         told = screening()
         try:
-            capture = secondary_capture(header, radiograph, told, SPEC, **named("sc", told))
+            capture = secondary_capture(header, radiograph, told, SPEC, named("sc", told))
         except ResultError as error:
             assert "InstanceUID" in str(error)
             continue
         assert size(capture) <= MAX_BYTES
         reread(capture, tmp_path)
-        marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+        marked = lesion_segmentation(header, told, SPEC, named("seg", told))
         assert marked is not None
         reread(marked, tmp_path)
         reread(report(ReportedFilm(header, told)), tmp_path)
@@ -231,7 +230,7 @@ def test_the_order_comes_along_as_far_as_it_is_whole(tmp_path: Path) -> None:
         order.RequestedProcedureCodeSequence = [code]
         orders.append(order)
     header, told = hospital_film(RequestAttributesSequence=orders), screening()
-    marked = lesion_segmentation(header, told, SPEC, **named("seg", told))
+    marked = lesion_segmentation(header, told, SPEC, named("seg", told))
     assert marked is not None
     for result in (captured(header, told), marked):
         copied = reread(result, tmp_path).RequestAttributesSequence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -52,9 +51,8 @@ RESULTS = references(
 )  # fmt: skip
 
 
-def note(reason: Reason = Reason.QUALITY, header: Dataset | None = None, **changes: Any) -> Dataset:
-    told = named("ko", screening()) | changes
-    return rejection_note(header or hospital_film(), reason, RESULTS, **told)
+def note(reason: Reason = Reason.QUALITY, header: Dataset | None = None) -> Dataset:
+    return rejection_note(header or hospital_film(), reason, RESULTS, named("ko", screening()))
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -77,7 +75,7 @@ def test_a_note_speaks_of_one_study() -> None:
     elsewhere = Reference("1.2.3", "1.2.3.4", Comprehensive3DSRStorage, "1.2.3.4.5")
     for rejected in ((*RESULTS, elsewhere), ()):
         with pytest.raises(ValueError, match="one study"):
-            rejection_note(hospital_film(), Reason.QUALITY, rejected, **named("ko", screening()))
+            rejection_note(hospital_film(), Reason.QUALITY, rejected, named("ko", screening()))
 
 
 @pytest.mark.parametrize("missing", POOR)

@@ -33,21 +33,12 @@ from edge_runtime.spool.delivery import (
     not_delivered,
     resume,
 )
+from edge_runtime.spool.documents import NewDocument
+from edge_runtime.spool.notes import next_withdrawn, note_withdrawal
 from edge_runtime.spool.retention import remove_old
+from edge_runtime.spool.studies import claim_study, report_study
 from edge_runtime.spool.withdrawal import withdraw
-from edge_runtime.spool.work import (
-    NewDocument,
-    NewResult,
-    SpooledFilm,
-    begin,
-    claim_film,
-    claim_study,
-    fail,
-    finish,
-    next_withdrawn,
-    note_withdrawal,
-    report_study,
-)
+from edge_runtime.spool.work import NewResult, SpooledFilm, begin, claim_film, fail, finish
 
 WORK = "bundle one"
 RESULT = NewResult(FilmState.REPORTED, "urgent_review", 0.9, 0.8, "{}", WORK)

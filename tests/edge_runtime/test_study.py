@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge_runtime.bundle import Calibration, load_bundle
-from edge_runtime.spool.work import StudyView
+from edge_runtime.spool.studies import StudyView
 from edge_runtime.unit.study import decide_study
 
 

@@ -60,13 +60,13 @@ def test_facts_that_are_not_listed_are_left_out() -> None:
 from pydicom.valuerep import PersonName
 log.info("received", extra={"patient": NAME, "patient_id": PATIENT_ID, "size": 3})
 log.info("received", extra={"reason": PersonName(NAME), "film": UID, "source": "a " + UID})
-log.info("received", extra={"degraded": [NAME.encode(), 1]})
+log.info("received", extra={"files": [NAME.encode(), 1]})
 """)
     says_nothing_of_the_patient(text)
     assert lines[0]["size"] == 3
     assert lines[1]["reason"] == "PersonName"
     assert len(str(lines[1]["film"])) == 16, "a UID that slipped through is hashed"
-    assert lines[2]["degraded"] == ["bytes", 1]
+    assert lines[2]["files"] == ["bytes", 1]
 
 
 def test_every_fact_that_is_listed_is_written() -> None:
@@ -156,6 +156,15 @@ def test_the_network_and_a_film_with_odd_values() -> None:
     assert NAME in result.stderr and UID in result.stderr, "what there was to keep quiet about"
 
 
+def test_what_a_peer_does_wrong_is_not_told_twice() -> None:
+    lines, _ = logged("""
+import pynetdicom.dul
+logging.getLogger("pynetdicom.dul").error("unknown PDU type received")
+logging.getLogger("urllib3").warning("retrying")
+""")
+    assert [line["logger"] for line in lines] == ["urllib3"]
+
+
 def test_what_is_told_of_an_exception() -> None:
     def fail(error: Exception) -> str:
         try:
@@ -193,3 +202,34 @@ def test_our_code_logs_fixed_sentences() -> None:
             place = f"{path.relative_to(ROOT)}:{call.lineno}"
             assert isinstance(words, ast.Constant), f"{place} puts a sentence together"
             assert len(call.args) == 1 + (call.func.attr == "log"), place  # type: ignore[attr-defined]
+
+
+def test_every_fact_that_our_code_logs_is_listed() -> None:
+    """Another would be left out, and nobody would know."""
+    logged = {
+        key.value
+        for path in (ROOT / "edge_runtime").rglob("*.py")
+        for call in calls_of_loggers(path)
+        for keyword in call.keywords
+        for node in ast.walk(keyword.value)
+        if keyword.arg == "extra" and isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert len(logged) > 10
+    assert logged <= {*FIELDS}
+
+
+def test_every_logger_of_ours_has_the_name_of_its_module() -> None:
+    """Of another name, it would be taken for a library's, and its sentences and facts left out."""
+    found = 0
+    for path in (ROOT / "edge_runtime").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.parse(path.read_text()).body:
+            if not isinstance(node, ast.Assign) or "getLogger(" not in ast.unparse(node.value):
+                continue
+            found += 1
+            # The second: __name__ is __main__ in a module that is run as a process of its own.
+            own = ("logging.getLogger(__name__)", f"logging.getLogger({module!r})")
+            assert ast.unparse(node.value) in own, f"{path.relative_to(ROOT)}:{node.lineno}"
+    assert found > 10

@@ -37,6 +37,7 @@ from edge_runtime.unit.status import (
 from tests.conftest import ROOT, must, osteoedge
 from tests.edge_runtime.bundles import servable_bundle
 from tests.edge_runtime.units import receive, screen, send, settings
+from tests.processes import free_port
 
 FILM = "1.2.826.0.1.3680043.8.498."
 
@@ -255,9 +256,7 @@ def test_the_verb_withdraw(config: Path, unit: UnitConfig) -> None:
 # --- health ---
 
 
-FACTS = SupervisorFacts(
-    loop_age_s=0.1, up={"worker": True, "receiver-1": True}, restarts={"worker": 2}
-)
+FACTS = SupervisorFacts(loop_age_s=0.1, restarts={"worker": 2, "receiver-1": 0}, down={})
 
 
 class Unit:
@@ -278,11 +277,10 @@ class Unit:
 
 @pytest.fixture
 def served(unit: UnitConfig, tmp_path: Path) -> Iterator[Unit]:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
     machine = a_machine(tmp_path / "root")
-    server = serve_health(HealthSettings(port=port), unit.spool, lambda: running.facts, machine)
+    server = serve_health(
+        HealthSettings(port=free_port()), unit.spool, lambda: running.facts, machine
+    )
     running = Unit(server)
     yield running
     server.close()
@@ -300,12 +298,16 @@ def test_a_loop_that_hangs(served: Unit) -> None:
 
 
 def test_not_ready(served: Unit, unit: UnitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    served.facts = replace(
-        FACTS, up={"worker": False, "receiver-1": True}, not_ready=("golden vectors are replayed",)
-    )
+    served.facts = replace(FACTS, down={"worker": "refused: see the log", "receiver-1": ""})
     assert served.get("/readyz") == (
-        503, "golden vectors are replayed\nthe process worker is down\n",
-    )  # fmt: skip
+        503,
+        "the process worker is down (refused: see the log)\nthe process receiver-1 is down\n",
+    )
+    processes = [line for line in served.get("/metrics")[1].splitlines() if "process_up{" in line]
+    assert processes == [
+        'osteoedge_process_up{process="worker"} 0.0',
+        'osteoedge_process_up{process="receiver-1"} 0.0',
+    ]
     served.facts = FACTS
     usage = type("Usage", (), {"free": 1 << 20, "total": 1 << 30})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)

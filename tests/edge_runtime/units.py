@@ -8,7 +8,8 @@ from pathlib import Path
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.admission import FilmIdentity, Received, admit
 from edge_runtime.spool.delivery import claim_delivery, delivered, not_delivered
-from edge_runtime.spool.work import NewDocument, NewResult, claim_film, finish
+from edge_runtime.spool.documents import NewDocument
+from edge_runtime.spool.work import NewResult, claim_film, finish
 from edge_runtime.unit.config import UnitConfig
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
