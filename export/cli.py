@@ -367,9 +367,9 @@ def calibrate(
     """Fit a bundle's thresholds and probabilities to one site's films, as a signed site file.
 
     The films are screened as on a unit. Needed are 60 patients with a tumour and 60 without; exit
-    code 3 where the films do not allow it, and nothing is written then. Beside the site file lies a
-    folder with a report, and with the answers to the films: the same call goes on where it was
-    stopped. Films that cannot be read are named, counted as unable, and make exit code 1.
+    code 3 where the films do not allow it, and no site file then. Beside it lies a folder with a
+    report, and with the answers to the films: the same call goes on where it was stopped. Films
+    that cannot be read are named, counted as unable, and make exit code 1.
 
     Example: `osteoedge calibrate knee.osteo clinic --site "District hospital A"
     --target-sensitivity 0.90 --sign hospital --out hospital-a.osteosite`
@@ -386,7 +386,8 @@ def calibrate(
     from train.progress import bar
     from train.run import load_run
 
-    targets = Targets(target_sensitivity, malignant_sensitivity or target_sensitivity)
+    malignant = target_sensitivity if malignant_sensitivity is None else malignant_sensitivity
+    targets = Targets(target_sensitivity, malignant)
     films = load_dataset(dataset).select(where or None)
     with bar() as progress:
         done = calibrate_site(

@@ -136,7 +136,7 @@ def calibrate_site(
         studies=len(set(checked.studies)),
         tumour_patients=patients_with(checked, 1),
         malignant_patients=patients_with(checked, 2),
-        centres=tuple(sorted({str(centre) for centre in known["centre"]})),
+        centres=tuple(sorted({str(centre) for centre in known["centre"].dropna()})),
         folds=FOLDS,
         rates={n: Change(before=before.rates[n], after=after.rates[n]) for n in before.rates},
         promises={p.name: promise(p, checked, targets.of(p.score)) for p in fit.operating_points},

@@ -144,7 +144,7 @@ def require_useful(fit: Fit) -> None:
     for point in fit.operating_points:
         if point.specificity.value == 0.0:
             raise CalibrationError(
-                f"{point.name} reaches a {point.target} only by referring everything",
+                f"{point.name} reaches its target only by referring everything",
                 "The bundle does not tell tumours on these films: choose a lower target, or "
                 "another bundle",
             )

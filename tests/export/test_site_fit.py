@@ -93,9 +93,7 @@ def test_films_of_one_patient_promise_no_more_than_one_film() -> None:
         met.append(found(point, fresh, probabilities) >= 0.9)
         assured.append(told.assurance)
         # Four hundred films of a hundred patients are a hundred.
-        single = twins.films(seed, PATIENTS)
-        alone = promise(point.model_copy(update={"sensitivity": point.sensitivity}), single, 0.9)
-        assert told == alone
+        assert told == promise(point, twins.films(seed, PATIENTS), 0.9)
     assert np.mean(met) > np.mean(assured) - 0.22
 
 
@@ -123,6 +121,16 @@ def test_a_class_of_three_films_moves_little() -> None:
     films = AWAY.films(4, (90, 60, 3))
     _, _, malignant = fit_recalibration(films.probabilities, films.labels).bias
     assert abs(malignant) < 2.0
+
+
+def test_a_site_without_benign_tumours() -> None:
+    """Nothing is known of the class, so no prediction set leaves it out."""
+    films = AWAY.films(4, (90, 0, 60))
+    fit = fit_site(films, OWN, TARGETS)
+    assert fit.conformal_quantiles["benign"].value == 1.0
+    assert fit.conformal_quantiles["malignant"].value < 1.0
+    assert fit.recalibration.bias[1] > -4.0
+    cross_validate(SiteFilms(films, np.zeros(150, bool)), OWN, TARGETS)
 
 
 def test_the_device_says_what_was_fitted() -> None:
