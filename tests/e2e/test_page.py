@@ -578,7 +578,7 @@ def test_a_film_sent_by_c_store_is_on_the_page_at_once(
         print(f"decided on the page {time.monotonic() - received:.2f} s after receipt")
         page.locator(".row").first.click()
         expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 1000)
-        expect(page.locator("#study-title")).to_have_text("SYNTHETIC, PHANTOM")
+        expect(page.locator("#study-title")).to_have_text("SYNTHETIC PHANTOM")
         assert axe(page) == []
         page.get_by_role("button", name="Withdraw").click()
         page.get_by_text("The film: it is not good enough").click()
