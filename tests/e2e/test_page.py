@@ -137,7 +137,7 @@ def test_the_list_tells_time_patient_part_decision_and_what_to_do(
     assert "then retake" in told[3]
     assert "SYNTHETIC" in told[6]
     assert "SYNTHETIC" not in told[2]
-    expect(page.locator(".standing")).to_have_text("Bone-tumour check only, not a normal report")
+    expect(page.locator("header .standing")).to_have_text("Bone-tumour check only, not a normal report")
     expect(page.locator("#quiet")).to_contain_text("Waiting to be checked: 2")
     expect(page.locator("#quiet")).to_contain_text("pacs: still to be sent: 3")
     expect(page.locator("#quiet")).to_contain_text("12 GB")
@@ -172,6 +172,8 @@ def test_a_study_tells_what_its_decision_rests_on(server: PageServer, opened: Op
     expect(page.locator(".stage img")).to_have_attribute("src", re.compile(r"90005\.2/image"))
     page.get_by_role("button", name="Show the film large").click()
     expect(page.locator("#large img")).to_have_js_property("naturalWidth", 2000)
+    expect(page.locator("#large .standing")).to_be_in_viewport(ratio=1)
+    assert axe(page) == []
     page.keyboard.press("Escape")
     expect(page.locator("#large")).to_be_hidden()
     expect(page.locator(".decision")).to_be_visible()
@@ -216,7 +218,7 @@ def test_while_another_film_is_checked_only_a_decision_that_calls_somebody_stand
 def ask_to_withdraw(page: Page) -> None:
     open_study(page, "Achieng Mary")
     page.get_by_role("button", name="Withdraw").click()
-    expect(page.locator("#withdraw")).to_be_visible()
+    expect(page.locator("#withdraw .standing")).to_be_visible()
 
 
 def test_axe_finds_nothing(server: PageServer, opened: Opened) -> None:
@@ -256,8 +258,8 @@ def test_every_language_has_every_label_and_fits(
             open_study(page, name)
         for size in (SMALL, PHONE, TABLET):
             page.set_viewport_size({"width": size[0], "height": size[1]})
-            expect(page.locator(".standing")).to_have_text(standing)
-            expect(page.locator(".standing")).to_be_in_viewport(ratio=1)
+            expect(page.locator("header .standing")).to_have_text(standing)
+            expect(page.locator("header .standing")).to_be_in_viewport(ratio=1)
             assert "⟦" not in page.locator("body").inner_text()
             assert not page.evaluate(
                 "document.documentElement.scrollWidth > innerWidth || "

@@ -2,6 +2,7 @@
 
 import { picture } from "./api.js";
 import { at, drawn, h, icon } from "./dom.js";
+import { standingSentence } from "./list.js";
 import { percent } from "./times.js";
 import { word } from "./words.js";
 
@@ -85,8 +86,9 @@ export class FilmViewer {
     const shut = () => dialog.close();
     dialog.setAttribute("aria-label", filmName(film));
     dialog.replaceChildren(
+      h("div", { class: "bar" }, standingSentence(),
+        h("button", { type: "button", class: "control", onclick: shut }, icon("close"), word("close"))),
       this.#picture(film, LARGE),
-      h("button", { type: "button", class: "control", onclick: shut }, icon("close"), word("close")),
     );
     dialog.showModal();
   }

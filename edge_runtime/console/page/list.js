@@ -24,6 +24,11 @@ export function meanwhile(line) {
   return line.state === "done" || sign(line) !== line.decision ? null : word("state_more");
 }
 
+/** What no dialog may hide. */
+export function standingSentence() {
+  return h("p", { class: "standing" }, word("notice.standing"));
+}
+
 /** A mark that no figure or decision comes without where it was made by a model of drawings. */
 export function syntheticMark() {
   return h("strong", { class: "synthetic" }, word("synthetic"));

@@ -169,6 +169,8 @@ function lost(error) {
   if (!banner.hidden && banner.textContent === `${what} ${more.join(" ")}`) return;
   banner.replaceChildren(icon("warning"), h("p", {}, h("strong", {}, what), ` ${more.join(" ")}`));
   banner.hidden = false;
+  // The film alone would hide the banner.
+  at("large").close();
 }
 
 function locked() {

@@ -2,7 +2,7 @@
 
 import { at, h } from "./dom.js";
 import { counts, viewName } from "./film.js";
-import { patient } from "./list.js";
+import { patient, standingSentence } from "./list.js";
 import { word } from "./words.js";
 
 const REASONS = ["quality", "patient-safety", "worklist"];
@@ -31,6 +31,7 @@ export function askToWithdraw(study, film, send) {
   }
 
   const form = h("form", { onsubmit: confirmed },
+    standingSentence(),
     h("h2", { id: "withdraw-title" }, word("withdraw_title")),
     h("p", { class: "whose" }, patient(study), " · ", viewName(film, study.films.indexOf(film) + 1)),
     h("p", {}, word("withdraw_means")),
