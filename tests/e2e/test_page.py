@@ -137,7 +137,9 @@ def test_the_list_tells_time_patient_part_decision_and_what_to_do(
     assert "then retake" in told[3]
     assert "SYNTHETIC" in told[6]
     assert "SYNTHETIC" not in told[2]
-    expect(page.locator("header .standing")).to_have_text("Bone-tumour check only, not a normal report")
+    expect(page.locator("header .standing")).to_have_text(
+        "Bone-tumour check only, not a normal report"
+    )
     expect(page.locator("#quiet")).to_contain_text("Waiting to be checked: 2")
     expect(page.locator("#quiet")).to_contain_text("pacs: still to be sent: 3")
     expect(page.locator("#quiet")).to_contain_text("12 GB")
