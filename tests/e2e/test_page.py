@@ -137,7 +137,9 @@ def test_the_list_tells_time_patient_part_decision_and_what_to_do(
     assert "then retake" in told[3]
     assert "SYNTHETIC" in told[6]
     assert "SYNTHETIC" not in told[2]
-    expect(page.locator("header .standing")).to_have_text("Bone-tumour check only, not a normal report")
+    expect(page.locator("header .standing")).to_have_text(
+        "Bone-tumour check only, not a normal report"
+    )
     expect(page.locator("#quiet")).to_contain_text("Waiting to be checked: 2")
     expect(page.locator("#quiet")).to_contain_text("pacs: still to be sent: 3")
     expect(page.locator("#quiet")).to_contain_text("12 GB")
@@ -580,7 +582,7 @@ def test_a_film_sent_by_c_store_is_on_the_page_at_once(
         print(f"decided on the page {time.monotonic() - received:.2f} s after receipt")
         page.locator(".row").first.click()
         expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 1000)
-        expect(page.locator("#study-title")).to_have_text("SYNTHETIC, PHANTOM")
+        expect(page.locator("#study-title")).to_have_text("SYNTHETIC PHANTOM")
         assert axe(page) == []
         page.get_by_role("button", name="Withdraw").click()
         page.get_by_text("The film: it is not good enough").click()
