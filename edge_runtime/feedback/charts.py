@@ -111,10 +111,11 @@ def legend(names: Sequence[tuple[str, str]]) -> str:
 
 def _svg(width: int, height: float, title: str, told: str, parts: Sequence[str]) -> str:
     return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}">'
         f'<svg viewBox="0 0 {width} {height:.0f}" role="img" width="{width}" '
         f'height="{height:.0f}"><title>{escape(title)}</title><desc>{escape(told)}</desc>'
         + "".join(parts)
-        + "</svg>"
+        + "</svg></div>"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from edge_runtime.spool import Spool
 # PS3.10 7.1: after 128 bytes of anything.
 _DICOM = slice(128, 132)
 _MAX_REPORT_BYTES = 16 << 20
+# How many reads are entered before the lock is let go.
+_AT_ONCE = 200
 
 
 @dataclass
@@ -57,8 +59,17 @@ def import_reads(spool: Spool, path: Path, map_file: Path | None = None) -> Impo
     label_map = load_label_map(map_file)
     keep_missing_headers(spool)
     result = Imported(linked_before=link_reads(spool))
-    # All are parsed before the writers' lock is taken; a kill in the middle leaves nothing.
+    # All are parsed before the writers' lock is taken, and it is let go in between: intake is not
+    # to wait for a hospital's whole list. After a kill, the same import again enters the rest.
     said = list(_said(path, label_map, spool.now()))
+    for first in range(0, len(said), _AT_ONCE):
+        _enter(spool, said[first : first + _AT_ONCE], result)
+    return result
+
+
+def _enter(
+    spool: Spool, said: Sequence[tuple[str, Read | OsteoedgeError]], result: Imported
+) -> None:
     with spool.transaction() as execute:
         for where, read in said:
             if isinstance(read, OsteoedgeError):
@@ -68,7 +79,6 @@ def import_reads(spool: Spool, path: Path, map_file: Path | None = None) -> Impo
                 result.entered[enter_read(spool, execute, read)] += 1
             except FeedbackError as error:
                 result.failures.append(type(error)(error.what, error.remedy, where))
-    return result
 
 
 def _said(

@@ -59,11 +59,13 @@ thead th { border-bottom: 2px solid var(--ink); font-size: .88rem; }
 td.n, th.n { text-align: right; }
 tr.urgent td:first-child { box-shadow: inset 4px 0 0 #d55e00; }
 svg { display: block; max-width: 100%; height: auto; }
+.scroll > svg { min-width: 40rem; }
 svg text { font: 12px system-ui, "Noto Sans", sans-serif; fill: var(--ink); }
 .key { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; margin: .5rem 0 0;
        padding: 0; font-size: .9rem; }
 .key svg { display: inline-block; vertical-align: -1px; margin-right: .4rem; }
-@media print { body { background: #fff; font-size: 11pt; } main { max-width: none; padding: 0; }
+@media print { .scroll { overflow: visible; } .scroll > svg { min-width: 0; }
+  body { background: #fff; font-size: 11pt; } main { max-width: none; padding: 0; }
   section { border: 0; padding: 0; } table, svg { break-inside: avoid; } }
 """
 
@@ -325,7 +327,9 @@ def _table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[object
 def _frame(caption: str, headings: Sequence[str], body: str) -> str:
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption>'
+        # Scrolls on narrow screens: by keyboard as well.
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+        f"<table><caption>{escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from dataclasses import astuple, dataclass
 from enum import StrEnum
 from typing import Literal
@@ -142,29 +143,28 @@ def enter_read(spool: Spool, execute: Execute, read: Read) -> Entered:
 
 def link_reads(spool: Spool) -> int:
     """Link reads to studies that have come, or been decided on, since; return how many."""
-    waiting = (
-        "SELECT * FROM read r WHERE NOT EXISTS (SELECT 1 FROM read_link l WHERE l.read_id = r.id)"
+    waiting = spool.rows(
+        "SELECT * FROM read r WHERE NOT EXISTS (SELECT 1 FROM read_link l WHERE l.read_id = r.id) "
+        "ORDER BY id"
     )
-    # A look first: a transaction that links nothing would still hold up the others.
-    if spool.row(waiting + " LIMIT 1") is None:
+    # A look first: of a hospital's whole list, most may be of studies that never come here.
+    found = [(row["id"], study) for row in waiting if (study := _waiting_for(spool, row))]
+    if not found:
         return 0
     linked = 0
     with spool.transaction() as execute:
-        for row in spool.rows(waiting + " ORDER BY id"):
-            try:
-                study = _study_of(spool, row["study_instance_uid"], row["accession_number"])
-            except FeedbackError:
-                # It was sound when it was entered; a later study took its accession number.
+        for read_id, study in found:
+            said = decided(spool, study)
+            other = spool.row("SELECT 1 FROM read_link WHERE read_id = ?", read_id)
+            if said is None or other is not None:
                 continue
-            said = None if study is None else decided(spool, study)
-            if said is not None:
-                _link(execute, row["id"], said, spool.now())
-                record(
-                    execute, spool.now(), "read linked", read=row["id"],
-                    study=hashed(said.study_instance_uid), revision=said.revision,
-                    decision=said.decision,
-                )  # fmt: skip
-                linked += 1
+            _link(execute, read_id, said, spool.now())
+            record(
+                execute, spool.now(), "read linked", read=read_id,
+                study=hashed(said.study_instance_uid), revision=said.revision,
+                decision=said.decision,
+            )  # fmt: skip
+            linked += 1
     return linked
 
 
@@ -229,6 +229,14 @@ def _study_of(spool: Spool, study_uid: str, accession_number: str) -> str | None
             return next(iter(found), None)
     film = spool.row("SELECT 1 FROM film WHERE study_instance_uid = ? LIMIT 1", study_uid)
     return None if film is None else study_uid
+
+
+def _waiting_for(spool: Spool, read: sqlite3.Row) -> str | None:
+    try:
+        return _study_of(spool, read["study_instance_uid"], read["accession_number"])
+    except FeedbackError:
+        # It was sound when it was entered; a later study took its accession number.
+        return None
 
 
 def _known(spool: Spool, read: Read) -> int | None:
