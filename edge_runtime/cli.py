@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.markup import escape
 
 import edge_runtime
-from edge_runtime.bundle_cli import TrustedKeys
+from edge_runtime.bundle_cli import Site, TrustedKeys
 from edge_runtime.bundle_cli import bundle as bundle_verbs
+from edge_runtime.console.cli import console
 from edge_runtime.errors import (
     ConfigError,
     GateError,
@@ -30,6 +31,7 @@ from edge_runtime.errors import (
     ResultError,
 )
 from edge_runtime.feedback.cli import feedback as feedback_verbs
+from edge_runtime.policy import Language
 from edge_runtime.unit import cli as unit_verbs
 
 COMMAND_GROUP = "osteoedge.commands"
@@ -61,6 +63,7 @@ app.add_typer(bundle_verbs, name="bundle")
 app.add_typer(feedback_verbs, name="feedback")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
+app.add_typer(console, name="console")
 
 
 def main() -> None:
@@ -152,6 +155,14 @@ def screen(
         typer.Option(help="triage: decision and reasons alone, no probability, no box."),
     ] = "localise",
     trusted_keys: TrustedKeys = None,
+    language: Annotated[
+        Language | None,
+        typer.Option(
+            help="Tell each film's summary in this language, here and in the structured report. "
+            "Without it, a single film's is told in English."
+        ),
+    ] = None,
+    site: Site = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document a line instead of a table.")
     ] = False,
@@ -165,12 +176,12 @@ def screen(
     """
     # Imported here so that 'osteoedge --help' starts without OpenCV and pydicom.
     from edge_runtime.batch import FORMATS, screen_files
-    from edge_runtime.bundle import load_bundle
+    from edge_runtime.bundle_cli import load_with_site
     from edge_runtime.screener import Screener
 
     formats = _listed(write, FORMATS)
     with Screener(
-        load_bundle(bundle, trusted_keys),
+        load_with_site(bundle, trusted_keys, site),
         delegate,
         threads,
         fallback=fallback,
@@ -181,15 +192,21 @@ def screen(
         for what in screener.degraded:
             errors_to.print(f"Degraded: {escape(what)}.", style="yellow")
         out.mkdir(parents=True, exist_ok=True)
-        done, failed = [], 0
-        for result in screen_files(paths, screener, out, formats, progress=not as_json):
+        results = []
+        for result in screen_files(
+            paths, screener, out, formats, language or "en", progress=not as_json
+        ):
+            results.append(result)
             if result.error:
-                failed += 1
                 _say(result.error)
-            if result.error is None or isinstance(result.error, ResultError):
-                done.append(result)
             if as_json and result.screening:
                 typer.echo(json.dumps(result.screening.model_dump(mode="json", by_alias=True)))
+        failed = sum(result.error is not None for result in results)
+        done = [one for one in results if one.error is None or isinstance(one.error, ResultError)]
+        told = [result for result in results if result.screening]
+        if not as_json and (language or len(told) == 1):
+            for result in told:
+                typer.echo("\n".join((result.stem, *result.summary(language or "en"), "")))
         if not as_json and done:
             from edge_runtime.batch import summary_table
 

@@ -9,6 +9,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
 from edge_runtime.decision import Decision
+from edge_runtime.policy import Language
 from edge_runtime.reports.wording import HEADLINES
 
 SCHEME = "99OSTEOEDGE"
@@ -43,6 +44,15 @@ QUALITY = _private("QUALITY", "Film quality finding")
 FAMILIARITY = _private("FAMILIARITY", "Likeness to the films that the model knows")
 DEGRADED = _private("DEGRADED", "Degraded operation")
 
+# CID 5000.
+LANGUAGES: dict[Language, Code] = {
+    "en": Code("en", "RFC5646", "English"),
+    "fr": Code("fr", "RFC5646", "French"),
+    "es": Code("es", "RFC5646", "Spanish"),
+    "sw": Code("sw", "RFC5646", "Swahili"),
+    "hi": Code("hi", "RFC5646", "Hindi"),
+    "ar": Code("ar", "RFC5646", "Arabic"),
+}
 # For a radiologist's own report: what `osteoedge feedback import` takes from it.
 READING = _private("READING", "Radiologist's reading: bone tumour or none")
 READINGS = {
