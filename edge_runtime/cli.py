@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import edge_runtime
-from edge_runtime.bundle_cli import TrustedKeys
+from edge_runtime.bundle_cli import Site, TrustedKeys
 from edge_runtime.bundle_cli import bundle as bundle_verbs
 from edge_runtime.console.cli import console
 from edge_runtime.errors import (
@@ -162,6 +162,7 @@ def screen(
             "Without it, a single film's is told in English."
         ),
     ] = None,
+    site: Site = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document a line instead of a table.")
     ] = False,
@@ -175,12 +176,12 @@ def screen(
     """
     # Imported here so that 'osteoedge --help' starts without OpenCV and pydicom.
     from edge_runtime.batch import FORMATS, screen_files
-    from edge_runtime.bundle import load_bundle
+    from edge_runtime.bundle_cli import load_with_site
     from edge_runtime.screener import Screener
 
     formats = _listed(write, FORMATS)
     with Screener(
-        load_bundle(bundle, trusted_keys),
+        load_with_site(bundle, trusted_keys, site),
         delegate,
         threads,
         fallback=fallback,

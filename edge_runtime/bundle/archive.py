@@ -50,7 +50,7 @@ class ModelBundle:
     file
         The file's name.
     site
-        Whose thresholds it has in the place of its own; None: its own.
+        Whose calibration it has in the place of its own; None: its own.
     """
 
     manifest: Manifest
@@ -65,6 +65,11 @@ class ModelBundle:
     def content(self) -> dict[str, bytes]:
         """The members that the manifest names: what :func:`write_bundle` takes."""
         return _named(self.members)
+
+    @property
+    def exported(self) -> Manifest:
+        """The manifest as it was exported, whatever a site file changed."""
+        return Manifest.model_validate_json(self.members[MANIFEST])
 
     @property
     def deployed_sha256(self) -> str:

@@ -60,6 +60,8 @@ def run(unit: UnitConfig, life: Life) -> None:
     """
     settings = unit.console
     assert settings is not None
+    # Of every request that is none it would tell: a scan of ports would fill the log.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     bundle = load_servable(unit.bundle)
     folder = unit.spool.directory
     with Spool(folder) as spool:

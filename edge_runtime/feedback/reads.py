@@ -91,7 +91,7 @@ def add_read(spool: Spool, study_uid: str, verdict: Verdict, reason: str, reader
     UndecidedStudyError
         It has not said anything of it, or took it back.
     ShadowModeError
-        What it said, nobody could see.
+        Nobody could see what it said, or the unit is in shadow mode now.
     FeedbackError
         No reader is named.
     """
@@ -102,9 +102,10 @@ def add_read(spool: Spool, study_uid: str, verdict: Verdict, reason: str, reader
         said = decided(spool, study_uid)
         if said is None:
             raise _unsaid(spool, study_uid)
-        if not said.live:
+        mode = spool.row("SELECT live FROM mode ORDER BY id DESC LIMIT 1")
+        if not said.live or mode is None or not mode["live"]:
             raise ShadowModeError(
-                "the unit was in shadow mode and has told nobody what it found",
+                "in shadow mode the unit tells nobody what it found in a study",
                 "Take the unit live first: osteoedge mode live",
             )
         read = Read(

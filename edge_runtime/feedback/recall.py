@@ -7,6 +7,9 @@ A verdict from the unit's page closes nothing. Anybody may close a case, by name
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge_runtime.errors import FeedbackError, RadiographError
@@ -17,10 +20,10 @@ from edge_runtime.spool import Spool
 from edge_runtime.spool.audit import hashed, record
 
 _DAY_S = 86400.0
-_HEADER = (
+_HEADERS = (
     "SELECT h.accession_number, h.patient_id, h.study_date FROM film f "
     "JOIN film_header h ON h.film_id = f.id WHERE f.study_instance_uid = ? "
-    "AND f.state NOT IN ('superseded', 'withdrawn') ORDER BY f.id LIMIT 1"
+    "AND f.state NOT IN ('superseded', 'withdrawn') ORDER BY f.id"
 )
 
 
@@ -136,20 +139,20 @@ def _cases(spool: Spool, found: list[tuple[str, str, str | None]], with_names: b
         if said is None or not said.live:
             in_shadow += 1
             continue
-        header = spool.row(_HEADER, study_uid)
+        headers = spool.rows(_HEADERS, study_uid)
         came = spool.rows(
             "SELECT MIN(received_at) FROM film WHERE study_instance_uid = ?", study_uid
         )[0][0]
         listed.append(
             Case(
                 study_instance_uid=study_uid,
-                accession_number=header["accession_number"] if header else "",
-                patient_id=header["patient_id"] if header else "",
-                study_date=header["study_date"] if header else "",
+                accession_number=_each(header["accession_number"] for header in headers),
+                patient_id=_each(header["patient_id"] for header in headers),
+                study_date=_each(header["study_date"] for header in headers),
                 age_days=max(0, int((spool.now() - came) // _DAY_S)),
                 decision=decision,
                 reading=reading,
-                patient_name=_name(spool, study_uid) if with_names else None,
+                patient_name=_names(spool, study_uid) if with_names else None,
             )
         )
     # The oldest first; of one day, those that were missed and those that are urgent.
@@ -157,15 +160,19 @@ def _cases(spool: Spool, found: list[tuple[str, str, str | None]], with_names: b
     return Cases(cases=tuple(listed), in_shadow=in_shadow)
 
 
-def _name(spool: Spool, study_uid: str) -> str:
-    """Return the patient's name from a film that lies there still; it is kept nowhere else."""
+def _names(spool: Spool, study_uid: str) -> str:
+    """Return the patient's name from films that lie there still; it is kept nowhere else."""
+    names = []
     for film in spool.rows(
         "SELECT path FROM film WHERE study_instance_uid = ? AND removed_at IS NULL "
-        "AND state NOT IN ('superseded', 'withdrawn')",
+        "AND state NOT IN ('superseded', 'withdrawn') ORDER BY id",
         study_uid,
     ):
-        try:
-            return read_patient_name(spool.folder / film["path"])
-        except (RadiographError, OSError):
-            continue
-    return ""
+        with suppress(RadiographError, OSError):
+            names.append(read_patient_name(spool.folder / film["path"]))
+    return _each(names)
+
+
+def _each(values: Iterable[str]) -> str:
+    """Return what films of one study say: all of it, where they contradict each other."""
+    return " / ".join(dict.fromkeys(value for value in values if value))

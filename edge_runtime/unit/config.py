@@ -67,7 +67,7 @@ class BundleSettings(_Section):
 
     path: Path = Field(description="the signed .osteo file")
     trusted_keys: Path = Field(description="folder of .pub keys; one of them must have signed it")
-    site: Path | None = Field(None, description="this site's own thresholds, signed likewise")
+    site: Path | None = Field(None, description="this site's own calibration, signed likewise")
 
 
 class ScreeningSettings(_Section):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.markup import escape
 from rich.table import Table
 
-from edge_runtime.bundle import Purpose
+from edge_runtime.bundle import Purpose, SiteUse
 from edge_runtime.engine import DelegateUse
 from edge_runtime.errors import ConfigError, GateError
 from edge_runtime.screener import STANDING_SENTENCE
@@ -42,6 +42,7 @@ class InstalledBundle(_Part):
     version: str
     sha256: str
     purpose: Purpose
+    site: SiteUse | None = Field(None, description="whose calibration; None: the bundle's own")
 
 
 class ModeStatus(_Part):
@@ -188,6 +189,8 @@ def report(status: Status) -> Iterator[Table]:
         if installed
         else f"refused: {mode.refused}",
     )
+    if installed and installed.site:
+        table.add_row("calibrated for", escape(f"{installed.site.name}, {installed.site.sha256}"))
     who = f", by {mode.person}, {_told(mode.since)}: {mode.reason}" if mode.person else ""
     table.add_row("mode", escape(f"{mode.mode}{who}"))
     table.add_row("films", _counted(status.films))
@@ -237,6 +240,7 @@ def _mode(unit: UnitConfig, spool: Spool) -> ModeStatus:
             version=manifest.version,
             sha256=bundle.sha256,
             purpose=manifest.purpose,
+            site=bundle.site,
         ),
     )
 

@@ -593,7 +593,7 @@ def test_a_film_sent_by_c_store_is_on_the_page_at_once(
         print(f"decided on the page {time.monotonic() - received:.2f} s after receipt")
         page.locator(".row").first.click()
         expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 1000)
-        expect(page.locator("#study-title")).to_contain_text("PHANTOM")
+        expect(page.locator("#study-title")).to_have_text("SYNTHETIC PHANTOM")
         assert axe(page) == []
         page.locator(".choice", has_text="Not sure").click()
         page.locator("#read-reason").fill("the ankle is turned")

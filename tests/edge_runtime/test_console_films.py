@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -203,6 +205,57 @@ def test_slow_clients_hold_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert sorted(answers) == [[]] * 20 + [[b"408"]] * 4 + [[b"503"]] * 6
         until(lambda: not leftovers(console), "nothing is left")
         assert console.submit(film_of(1, 64)).status == 202
+
+
+def test_a_client_that_does_not_read_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_runtime.console.server._UNREAD_S", 1.0)
+    with console_at_work(tmp_path) as console:
+        film = film_of(1, 600)
+        assert console.submit(film).status == 202
+        path = f"/v1/films/{film.SOPInstanceUID}/image.png?width=4096"
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(console.socket))
+            line.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            began = time.monotonic()
+            until(lambda: closed(line), "it is cut off", 30)
+            print(f"cut off after {time.monotonic() - began:.1f} s")
+            assert console.local("GET", "/v1/status").status == 200
+
+
+def closed(line: socket.socket) -> bool:
+    """Tell whether the other side is gone, without reading what it sent."""
+    try:
+        line.send(b" ")
+    except OSError:
+        return True
+    return False
+
+
+def test_what_is_no_request_harms_nobody(console: Console) -> None:
+    chance = random.Random(5)
+    head = b"POST /v1/films HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+    nonsense = [chance.randbytes(chance.randrange(1, 2000)) for _ in range(40)] + [
+        b"GET " + b"/" * 100_000, head + b"A: " + b"x" * 100_000, b"\x16\x03\x01\x02\x00\x01",
+        head + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+        head + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nabcde",
+        head + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", b"PRI * HTTP/2.0\r\n\r\n",
+        b"GET http://evil.example/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/events HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    ]  # fmt: skip
+    for data in nonsense:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(30)
+            line.connect(str(console.socket))
+            with contextlib.suppress(OSError):
+                line.sendall(data)
+                line.shutdown(socket.SHUT_WR)
+                line.recv(1000)
+    assert console.local("GET", "/v1/status").status == 200
+    assert console.submit(film_of(9)).status == 202
+    until(lambda: not leftovers(console), "nothing is left")
 
 
 def test_a_sender_that_goes_away_leaves_nothing(console: Console) -> None:

@@ -51,7 +51,7 @@ def test_every_decision_says_what_it_is_and_what_to_do(
     assert f"\n{decision}" in told
     assert f"\n{action}" in told
     assert told.endswith("\nBone-tumour check only, not a normal report.")
-    assert [f"What to do: {say(one)}." for one in actions(made)] == [
+    assert [f"What to do: {say(one)}." for one in actions(made.decision, [made])] == [
         line for line in told.splitlines() if line.startswith("What to do")
     ]
 
@@ -149,8 +149,31 @@ def test_a_study_of_which_a_film_could_not_be_checked_tells_no_probability() -> 
     assert "Reason: modality CT, not a radiograph." in told
 
 
+def test_what_to_do_about_a_study_is_said_once() -> None:
+    films = [summaries.quiet(1), summaries.blurred(2), summaries.blurred(3), summaries.refused(4)]
+    assert [phrase.key for phrase in actions("unable", films)] == [
+        "quality.blurred_do", "refused.modality_do",
+    ]  # fmt: skip
+    assert [phrase.key for phrase in actions("urgent_review", films)] == ["action.urgent_review"]
+
+
+def test_without_a_rule_of_studies_that_of_films_is_told() -> None:
+    films = [summaries.film(1, study_operating_points=()),
+             summaries.quiet(2, study_operating_points=())]  # fmt: skip
+    assert "81.0% (threshold 60.0%)" in english(study_summary("urgent_review", films))
+
+
+def test_the_rule_of_studies_goes_before_that_of_films() -> None:
+    (malignant, _) = summaries.points("study")
+    strict = (malignant.model_copy(update={"threshold": 0.7}),)
+    told = english(study_summary("urgent_review", [summaries.film(study_operating_points=strict)]))
+    assert "81.0% (threshold 70.0%)" in told and "60.0%" not in told
+
+
 def test_films_of_two_bundles_have_no_rule_in_common() -> None:
-    other = summaries.quiet(2, study_operating_points=())
+    (malignant, _) = summaries.points("study")
+    strict = (malignant.model_copy(update={"threshold": 0.7}),)
+    other = summaries.quiet(2, study_operating_points=strict)
     told = english(study_summary("urgent_review", [summaries.film(1), other]))
     assert "threshold" not in told and "suspicion of malignancy" in told
 
@@ -239,7 +262,7 @@ def test_any_screening_is_summarised_in_every_language(parts: dict[str, Any]) ->
     made = Screening.model_construct(**{**vars(screening()), **parts})
     secret = made.intended_use == "triage" or made.decision == "unable"
     check(film_summary(made), secret)
-    assert actions(made)
+    assert actions(made.decision, [made])
 
 
 @settings(max_examples=80, deadline=None)
