@@ -148,8 +148,10 @@ def take_anything(unit: ServedUnit, files: list[bytes | Path], objects: list[Obj
             target.write_bytes(file)
     answers = send_all(unit.port, objects)
     seen = "SELECT COUNT(*) FROM seen_file"
-    until(lambda: unit.count(seen) == len(files) + 1, "every file is dealt with", 240)
-    until(unit.idle, "every film is screened, and every study reported", 240)
+    until(
+        lambda: unit.count(seen) == len(files) + 1, "every file is dealt with", max(240, len(files))
+    )
+    until(unit.idle, "every film is screened, and every study reported", max(240, len(files)))
 
     grown = memory_mib(worker, "VmHWM") - before
     assert sorted(unit.pids()) == pids, "no process ended"
