@@ -300,6 +300,7 @@ def test_every_target_is_as_large_as_a_thumb(
     open_study(page, "Kamau Joseph")
     page.locator(".choice", has_text="Disagree").click()
     _large_targets(page)
+    assert axe(page) == []
     page.get_by_role("button", name="Withdraw").click()
     _large_targets(page)
 
