@@ -79,6 +79,22 @@ class SpoolFullError(SpoolError):
     """The unit's durable store has no space left."""
 
 
+class FeedbackError(OsteoedgeError):
+    """What somebody said of a study cannot be taken."""
+
+
+class UnknownStudyError(FeedbackError):
+    """The unit has no such study."""
+
+
+class UndecidedStudyError(FeedbackError):
+    """The unit has not said anything of the study yet, or took it back."""
+
+
+class ShadowModeError(FeedbackError):
+    """What the unit said of the study was said in shadow mode, to nobody."""
+
+
 class DatasetError(OsteoedgeError):
     """A dataset folder does not follow the layout."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from train.dataset.importers.writer import ImportResult
+    from edge_runtime.dataset_folder import ImportResult
 
 data = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Make and check dataset folders."

@@ -22,11 +22,12 @@ from typing import Any
 
 import pandas as pd
 
+from edge_runtime.dataset_folder import DatasetCard
 from edge_runtime.errors import RunError
 from edge_runtime.files import write_atomically
 from train.config import Recipe
 from train.dataset.cache import FilmCache, build_cache
-from train.dataset.schema import Dataset, DatasetCard, load_dataset
+from train.dataset.schema import Dataset, load_dataset
 from train.dataset.split import split_sha256
 from train.dataset.vocabulary import Vocabulary
 

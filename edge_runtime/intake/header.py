@@ -11,16 +11,22 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from edge_runtime.dicom_file import parse_header
-from edge_runtime.dicom_header import text
+from edge_runtime.dicom_header import body_part, text
 from edge_runtime.errors import CorruptRadiographError, RadiographError
-from edge_runtime.spool.admission import FilmIdentity
+from edge_runtime.spool.admission import FilmHeader, FilmIdentity
 
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _PATIENT = (
     "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex",
 )  # fmt: skip
 _URGENCY = ("StudyPriorityID", "RequestedProcedurePriority")
-_TAGS = [Tag(keyword) for keyword in (*_UIDS, *_PATIENT, *_URGENCY)]
+_KEPT = (
+    "AccessionNumber", "StudyDate", "BodyPartExamined", "AnatomicRegionSequence",
+    "ImageLaterality", "Laterality", "ViewPosition",
+)  # fmt: skip
+_TAGS = [Tag(keyword) for keyword in (*_UIDS, *_PATIENT, *_URGENCY, *_KEPT)]
+# Of LO, the longest of what is kept (PS3.5 6.2).
+_LONGEST = 64
 # RequestedProcedurePriority (PS3.3 C.4.11), and StudyPriorityID of old consoles.
 _LEVELS = {"STAT": 0, "HIGH": 1}
 _ROUTINE = 2
@@ -45,6 +51,17 @@ def identify(file: Path) -> tuple[FilmIdentity | RadiographError, str]:
     return film, _sha256(file, str(header.file_meta.TransferSyntaxUID), start)
 
 
+def read_film_header(file: Path) -> FilmHeader:
+    """Return what of a film's header is kept when its file is gone.
+
+    Raises
+    ------
+    RadiographError
+        It is no DICOM file any more.
+    """
+    return _kept(parse_header(file, _TAGS, file.name)[0])
+
+
 def _identity(header: Dataset, name: str) -> FilmIdentity:
     sop_class, instance = _uid(header, "SOPClassUID"), _uid(header, "SOPInstanceUID")
     if sop_class is None or instance is None:
@@ -62,7 +79,24 @@ def _identity(header: Dataset, name: str) -> FilmIdentity:
         urgency=min(
             _LEVELS.get((text(header, keyword) or "").upper(), _ROUTINE) for keyword in _URGENCY
         ),
+        header=_kept(header),
     )
+
+
+def _kept(header: Dataset) -> FilmHeader:
+    return FilmHeader(
+        accession_number=_plain(text(header, "AccessionNumber")),
+        patient_id=_plain(text(header, "PatientID")),
+        study_date=_plain(text(header, "StudyDate")).replace(".", "")[:8],
+        body_part=_plain(body_part(header)).upper(),
+        laterality=_plain(text(header, "ImageLaterality") or text(header, "Laterality")).upper(),
+        view=_plain(text(header, "ViewPosition")).upper(),
+    )
+
+
+def _plain(words: str | None) -> str:
+    """Return what a database takes: no lone surrogates of bytes that are no text, and not more."""
+    return (words or "")[:_LONGEST].encode("utf-8", "replace").decode("utf-8")
 
 
 def _uid(header: Dataset, keyword: str) -> str | None:

@@ -42,3 +42,12 @@ AREA_SHARE = _private("AREA_SHARE", "Share of the film's area that was marked")
 QUALITY = _private("QUALITY", "Film quality finding")
 FAMILIARITY = _private("FAMILIARITY", "Likeness to the films that the model knows")
 DEGRADED = _private("DEGRADED", "Degraded operation")
+
+# For a radiologist's own report: what `osteoedge feedback import` takes from it.
+READING = _private("READING", "Radiologist's reading: bone tumour or none")
+READINGS = {
+    "no_tumour": _private("READ_NO_TUMOUR", "No bone tumour"),
+    "benign": _private("READ_BENIGN", "Benign bone tumour"),
+    "malignant": _private("READ_MALIGNANT", "Malignant bone tumour"),
+    "not_sure": _private("READ_NOT_SURE", "Not sure"),
+}

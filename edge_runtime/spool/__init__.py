@@ -14,7 +14,7 @@ and does nothing twice::
     retention    what is done with and may be deleted
     seen         files of watched folders that were dealt with
     states       of a film, and which may follow which
-    database     the folder, the SQLite file (schema.sql), transactions
+    database     the folder, the SQLite file (schema*.sql), transactions
 """
 
 from edge_runtime.spool.database import Spool

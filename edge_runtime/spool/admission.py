@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -37,6 +37,24 @@ class Received:
 
 
 @dataclass(frozen=True)
+class FilmHeader:
+    """What of a film's header is kept when its file is gone; blank where it says nothing.
+
+    Attributes
+    ----------
+    study_date
+        YYYYMMDD.
+    """
+
+    accession_number: str = ""
+    patient_id: str = ""
+    study_date: str = ""
+    body_part: str = ""
+    laterality: str = ""
+    view: str = ""
+
+
+@dataclass(frozen=True)
 class FilmIdentity:
     """Which film it is.
 
@@ -54,6 +72,7 @@ class FilmIdentity:
     study_instance_uid: str
     patient_sha256: str
     urgency: int
+    header: FilmHeader = FilmHeader()
 
 
 class Outcome(StrEnum):
@@ -134,7 +153,7 @@ def _enter(
                 "UPDATE rejected_instance SET awaited = 0 WHERE sop_instance_uid = ?",
                 film.sop_instance_uid,
             )
-    execute(
+    film_id = execute(
         "INSERT INTO film (sop_instance_uid, revision, content_sha256, sop_class_uid, "
         "series_instance_uid, study_instance_uid, patient_sha256, path, size, source, urgency, "
         "received_at, state, state_since, reason) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -142,11 +161,18 @@ def _enter(
         received.content_sha256, film.sop_class_uid, film.series_instance_uid,
         film.study_instance_uid, film.patient_sha256, str(target.relative_to(spool.folder)),
         received.size, received.source, film.urgency, now, state, now, reason,
-    )  # fmt: skip
+    ).lastrowid  # fmt: skip
+    assert film_id is not None
+    keep_header(execute, film_id, film.header)
     if earlier is not None:
         corrected = earlier["patient_sha256"] != film.patient_sha256
         supersede(execute, earlier, now, patient_corrected=corrected)
     return outcome
+
+
+def keep_header(execute: Execute, film_id: int, header: FilmHeader) -> None:
+    """Keep what of a film's header outlives its file, within a transaction."""
+    execute("INSERT INTO film_header VALUES (?,?,?,?,?,?,?)", film_id, *astuple(header))
 
 
 def quarantine(spool: Spool, received: Received, reason: str) -> None:

@@ -19,7 +19,8 @@ from edge_runtime.spool.states import FOLLOWERS
 DATABASE = "spool.db"
 INCOMING, FILMS, RESULTS, QUARANTINE = "incoming", "films", "results", "quarantine"
 OUTGOING = "outgoing"
-SCHEMA_VERSION = 1
+# schema.sql is version 1; what each later version adds is schema_2.sql and so on.
+SCHEMA_VERSION = 2
 # The longest that a writer waits for another: their transactions take milliseconds.
 _BUSY_S = 30.0
 # The write-ahead log is cut back to this once it is written into the database.
@@ -143,17 +144,16 @@ class Spool:
             return
         with self.transaction() as execute:
             version = execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                schema = resources.files("edge_runtime.spool").joinpath("schema.sql").read_text()
-                for statement in _statements(schema):
-                    execute(statement)
-                execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version > SCHEMA_VERSION:
+            if version > SCHEMA_VERSION:
                 raise SpoolError(
                     f"was written by a newer osteoedge (schema {version})",
                     "Install that version, or give another folder",
                     str(self.folder),
                 )
+            for newer in range(version + 1, SCHEMA_VERSION + 1):
+                for statement in _statements(_schema(newer)):
+                    execute(statement)
+            execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             execute("DELETE FROM transition")
             for old, followers in FOLLOWERS.items():
                 for new in sorted(followers):
@@ -206,6 +206,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _schema(version: int) -> str:
+    """Return the script that makes a version of the one before it."""
+    name = "schema.sql" if version == 1 else f"schema_{version}.sql"
+    return resources.files("edge_runtime.spool").joinpath(name).read_text("utf-8")
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_runtime.bundle import LABELS
+from edge_runtime.dataset_folder import DatasetCard, DatasetFolder
+from edge_runtime.deidentify.secret import MAX_SHIFT_DAYS, MIN_SHIFT_DAYS, Secret, open_secret
 from edge_runtime.errors import ConfigError, DatasetError
-from train.dataset.importers.label_map import (
+from edge_runtime.label_map import (
     LabelMap,
     Meaning,
     load_label_map,
@@ -22,9 +24,7 @@ from train.dataset.importers.label_map import (
     split_words,
 )
 from train.dataset.importers.label_rows import FoundFilm, LabelRow, match, read_label_rows
-from train.dataset.importers.secret import MAX_SHIFT_DAYS, MIN_SHIFT_DAYS, Secret, open_secret
-from train.dataset.importers.writer import DatasetFolder
-from train.dataset.schema import DatasetCard, load_dataset
+from train.dataset.schema import load_dataset
 
 DEFAULTS = load_label_map(None)
 CARD = DatasetCard('a "quoted" name', "line\nbreak \\ and ü", "CC0-1.0", True, False)

@@ -37,17 +37,17 @@ from rich.progress import Progress
 
 import edge_runtime
 from edge_runtime import dicom_file, pictures
+from edge_runtime.deidentify.anatomy import VIEWS
+from edge_runtime.deidentify.film import METHOD_CODES, capped_age, deidentify
+from edge_runtime.deidentify.profile import Action, action_for, table_code
+from edge_runtime.deidentify.secret import MAX_SHIFT_DAYS, MIN_SHIFT_DAYS, Secret, open_secret
 from edge_runtime.errors import ConfigError
 from edge_runtime.radiograph import read_radiograph
 from tests.conftest import must, need, osteoedge
 from train.dataset.dicom_writer import PatientFacts, StudyFacts, radiograph_dataset
 from train.dataset.importers import dicom as importer
-from train.dataset.importers.deidentify import METHOD_CODES, capped_age, deidentify
 from train.dataset.importers.dicom import DicomSource, import_dicom
-from train.dataset.importers.facts import VIEWS
 from train.dataset.importers.label_rows import FILM_COLUMNS
-from train.dataset.importers.profile import Action, action_for, table_code
-from train.dataset.importers.secret import MAX_SHIFT_DAYS, MIN_SHIFT_DAYS, Secret, open_secret
 from train.dataset.schema import load_dataset
 
 # What pydicom finds wrong with headers that are wrong on purpose.

@@ -18,21 +18,11 @@ import pandas as pd
 
 from edge_runtime.bundle import LABELS
 from edge_runtime.context import words_of
+from edge_runtime.dataset_folder import DatasetCard
 from edge_runtime.errors import DatasetError
 
 REQUIRED_COLUMNS = ("image_id", "patient_id", "centre", "label")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
-
-
-@dataclass(frozen=True)
-class DatasetCard:
-    """What dataset.toml says: it travels into every run and bundle."""
-
-    name: str
-    source: str
-    licence: str
-    may_ship_weights: bool
-    synthetic: bool
 
 
 @dataclass(frozen=True)

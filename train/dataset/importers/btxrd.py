@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 from rich.progress import Progress
 
+from edge_runtime.dataset_folder import DatasetCard, DatasetFolder, ImportResult, Row, mask_fraction
 from edge_runtime.errors import ConfigError, DatasetError
-from train.dataset.importers.label_map import joined
+from edge_runtime.label_map import joined
 from train.dataset.importers.labelme import labelme_mask
 from train.dataset.importers.pictures import (
     bytes_if_there,
@@ -25,8 +26,6 @@ from train.dataset.importers.pictures import (
     require_columns,
     rows_of,
 )
-from train.dataset.importers.writer import DatasetFolder, ImportResult, Row, mask_fraction
-from train.dataset.schema import DatasetCard
 
 BONES = (
     "hand", "ulna", "radius", "humerus", "foot", "tibia", "fibula", "femur", "hip bone",

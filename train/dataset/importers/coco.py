@@ -19,18 +19,18 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from rich.progress import Progress
 
-from edge_runtime.errors import ConfigError, DatasetError
-from train.dataset.importers.label_map import LabelMap, Meaning, load_label_map
-from train.dataset.importers.pictures import bytes_if_there, contained, content_key, read_picture
-from train.dataset.importers.writer import (
+from edge_runtime.dataset_folder import (
     COLUMNS,
+    DatasetCard,
     DatasetFolder,
     ImportResult,
     Mask,
     Row,
     mask_fraction,
 )
-from train.dataset.schema import DatasetCard
+from edge_runtime.errors import ConfigError, DatasetError
+from edge_runtime.label_map import LabelMap, Meaning, load_label_map
+from train.dataset.importers.pictures import bytes_if_there, contained, content_key, read_picture
 
 # The word that stands for a picture without annotations. The map that comes with osteoedge takes it
 # for unknown; who looked at every picture may put it under no_tumour.

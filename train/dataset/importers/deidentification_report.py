@@ -14,8 +14,8 @@ from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.tag import Tag
 
 import edge_runtime
+from edge_runtime.deidentify.film import METHOD, METHOD_CODES, Touched
 from edge_runtime.files import write_atomically
-from train.dataset.importers.deidentify import METHOD, METHOD_CODES, Touched
 
 SCHEMA = "osteoedge.deidentification/1"
 

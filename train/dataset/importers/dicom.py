@@ -18,6 +18,18 @@ from pydicom.errors import InvalidDicomError
 from rich.progress import Progress
 
 import edge_runtime
+from edge_runtime.dataset_folder import (
+    DatasetCard,
+    DatasetFolder,
+    ImportResult,
+    Mask,
+    Row,
+    StoredFilm,
+    mask_fraction,
+)
+from edge_runtime.deidentify.anatomy import anatomy_columns
+from edge_runtime.deidentify.film import Touched, deidentify
+from edge_runtime.deidentify.secret import Secret, open_secret
 from edge_runtime.errors import (
     ConfigError,
     CorruptRadiographError,
@@ -27,11 +39,9 @@ from edge_runtime.errors import (
     RadiographError,
     UnsupportedRadiographError,
 )
+from edge_runtime.label_map import LabelMap, load_label_map
 from edge_runtime.radiograph import RADIOGRAPH_MODALITIES, Radiograph, read_radiograph
 from train.dataset.importers.deidentification_report import write_report
-from train.dataset.importers.deidentify import Touched, deidentify
-from train.dataset.importers.facts import anatomy_columns
-from train.dataset.importers.label_map import LabelMap, load_label_map
 from train.dataset.importers.label_rows import (
     FoundFilm,
     LabelRow,
@@ -39,16 +49,6 @@ from train.dataset.importers.label_rows import (
     read_label_rows,
 )
 from train.dataset.importers.pictures import read_bytes
-from train.dataset.importers.secret import Secret, open_secret
-from train.dataset.importers.writer import (
-    DatasetFolder,
-    ImportResult,
-    Mask,
-    Row,
-    StoredFilm,
-    mask_fraction,
-)
-from train.dataset.schema import DatasetCard
 
 _INDEX_TAGS = [
     "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "Modality",

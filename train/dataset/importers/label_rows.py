@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_runtime.errors import ConfigError, DatasetError
-from train.dataset.importers.label_map import LabelMap, split_words
+from edge_runtime.label_map import LabelMap, split_words
 
 FILM_COLUMNS = ("sop_instance_uid", "accession_number", "file", "patient_id")
 WORD_COLUMNS = ("label", "subtype", "other_finding")

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_runtime.dataset_folder import Mask
 from edge_runtime.errors import DatasetError
-from train.dataset.importers.writer import Mask
 
 Points = npt.NDArray[np.float64]
 

@@ -25,7 +25,6 @@ import numpy.typing as npt
 
 from edge_runtime.errors import ConfigError, OsteoedgeError
 from edge_runtime.files import write_atomically
-from train.dataset.schema import DatasetCard
 
 # "Data on disk" in the design: the order of the columns in radiographs.csv.
 COLUMNS = (
@@ -38,6 +37,17 @@ _FORMAT = 1
 
 Row = dict[str, str]
 Mask = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What dataset.toml says: it travels into every run and bundle."""
+
+    name: str
+    source: str
+    licence: str
+    may_ship_weights: bool
+    synthetic: bool
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from edge_runtime.dicom_codecs import register_codecs
-from edge_runtime.errors import CorruptRadiographError
-from train.dataset.dicom_writer import IMPLEMENTATION_UID
-from train.dataset.importers.facts import REGIONS, VIEWS
-from train.dataset.importers.profile import (
+from edge_runtime.deidentify.anatomy import REGIONS, VIEWS
+from edge_runtime.deidentify.profile import (
     EDITION,
     PUBLIC_SCHEMES,
     STRUCTURAL,
@@ -45,7 +42,10 @@ from train.dataset.importers.profile import (
     as_code_string,
     table_code,
 )
-from train.dataset.importers.secret import Secret
+from edge_runtime.deidentify.secret import Secret
+from edge_runtime.dicom_codecs import register_codecs
+from edge_runtime.dicom_file import IMPLEMENTATION_CLASS_UID
+from edge_runtime.errors import CorruptRadiographError
 
 METHOD = (
     f"DICOM PS3.15 {EDITION} Annex E Basic Application Level Profile",
@@ -402,7 +402,7 @@ def _write(film: Dataset) -> bytes:
     meta.MediaStorageSOPClassUID = film.SOPClassUID
     meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = "OSTEOEDGE"
     file = FileDataset("", film, file_meta=meta, preamble=b"\0" * 128)
     stream = io.BytesIO()
