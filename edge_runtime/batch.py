@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edge_runtime.errors import NotARadiographError, RadiographError, ResultError
 from edge_runtime.files import write_atomically
+from edge_runtime.policy import Language
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph, find_radiographs, read_header, read_radiograph
 from edge_runtime.reports.document import screening_json
@@ -45,12 +46,19 @@ class ScreenedFile:
     error: RadiographError | ResultError | None = None
     written: tuple[str, ...] = ()
 
+    def summary(self, language: Language) -> tuple[str, ...]:
+        """Return the preliminary summary, line by line; none where there is no screening."""
+        if self.screening is None or self.screening.summary is None:
+            return ()
+        return self.screening.summary.text[language]
+
 
 def screen_files(
     paths: Sequence[Path],
     screener: Screener,
     out: Path,
     formats: Sequence[str],
+    language: Language,
     *,
     progress: bool,
 ) -> Iterator[ScreenedFile]:
@@ -61,6 +69,8 @@ def screen_files(
     formats
         Of :data:`FORMATS`. A film that could not be read has no picture, one without a mask or a
         map none of those, and a PNG or JPEG film nothing as DICOM.
+    language
+        Of the summary in the structured report; the JSON document has it in all of them.
 
     Raises
     ------
@@ -96,7 +106,7 @@ def screen_files(
             screening = screener.screen(radiograph)
             pictures = dict(_pictures(radiograph, screening, spec, formats))
         document = {".json": screening_json(screening)} if "json" in formats else {}
-        objects, missing = _objects(file, radiograph, screening, spec, formats)
+        objects, missing = _objects(file, radiograph, screening, spec, formats, language)
         # Pictures last: the picture is what a person wants to look at.
         results = {**document, **objects, **pictures}
         taken[file.stem] += 1
@@ -126,6 +136,7 @@ def _objects(
     screening: Screening,
     spec: InputSpec,
     formats: Sequence[str],
+    language: Language,
 ) -> tuple[dict[str, bytes], ResultError | None]:
     """Return the DICOM results by the ending of their name, and why there are none."""
     asked = [name for name in DICOM_FORMATS if name in formats]
@@ -135,7 +146,8 @@ def _objects(
     from edge_runtime.reports.film import film_objects
 
     try:
-        return dict(film_objects(read_header(file), radiograph, screening, spec, asked)), None
+        header = read_header(file)
+        return dict(film_objects(header, radiograph, screening, spec, asked, language)), None
     except RadiographError as error:
         what = f"{error.what}, which {', '.join(asked)} cannot do without"
         return {}, ResultError(what, "Screen the film as DICOM, or write json and png", file.name)
@@ -174,11 +186,5 @@ def _expand(path: Path) -> list[Path | RadiographError]:
         return [path]
     found = find_radiographs(path)
     if not found:
-        return [
-            NotARadiographError(
-                "no DICOM, PNG or JPEG file in this folder",
-                "Name a folder that holds radiographs",
-                str(path),
-            )
-        ]
+        return [NotARadiographError.because("empty_folder", str(path))]
     return list(found)

@@ -29,6 +29,7 @@ from edge_runtime.errors import (
     OsteoedgeError,
     ResultError,
 )
+from edge_runtime.policy import Language
 from edge_runtime.unit import cli as unit_verbs
 
 COMMAND_GROUP = "osteoedge.commands"
@@ -150,6 +151,13 @@ def screen(
         typer.Option(help="triage: decision and reasons alone, no probability, no box."),
     ] = "localise",
     trusted_keys: TrustedKeys = None,
+    language: Annotated[
+        Language | None,
+        typer.Option(
+            help="Tell each film's summary in this language, here and in the structured report. "
+            "Without it, a single film's is told in English."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document a line instead of a table.")
     ] = False,
@@ -179,15 +187,21 @@ def screen(
         for what in screener.degraded:
             errors_to.print(f"Degraded: {escape(what)}.", style="yellow")
         out.mkdir(parents=True, exist_ok=True)
-        done, failed = [], 0
-        for result in screen_files(paths, screener, out, formats, progress=not as_json):
+        results = []
+        for result in screen_files(
+            paths, screener, out, formats, language or "en", progress=not as_json
+        ):
+            results.append(result)
             if result.error:
-                failed += 1
                 _say(result.error)
-            if result.error is None or isinstance(result.error, ResultError):
-                done.append(result)
             if as_json and result.screening:
                 typer.echo(json.dumps(result.screening.model_dump(mode="json", by_alias=True)))
+        failed = sum(result.error is not None for result in results)
+        done = [one for one in results if one.error is None or isinstance(one.error, ResultError)]
+        told = [result for result in results if result.screening]
+        if not as_json and (language or len(told) == 1):
+            for result in told:
+                typer.echo("\n".join((result.stem, *result.summary(language or "en"), "")))
         if not as_json and done:
             from edge_runtime.batch import summary_table
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundle import LABELS, ConformalQuantile, Fusion, OperatingPoint, ScoreName
+from edge_runtime.phrases import Phrase
 from edge_runtime.preprocess import InputSpec, Placement
 
 Decision = Literal["urgent_review", "routine_review", "not_flagged", "unable"]
@@ -196,7 +197,7 @@ def decide(
     points: Sequence[OperatingPoint],
     *,
     with_figures: bool = True,
-) -> tuple[Decision, tuple[str, ...]]:
+) -> tuple[Decision, tuple[Phrase, ...]]:
     """Return the most urgent action that any operating point triggers, and the points that did.
 
     Parameters
@@ -214,20 +215,26 @@ def decide_scores(
     points: Sequence[OperatingPoint],
     *,
     with_figures: bool = True,
-) -> tuple[Decision, tuple[str, ...]]:
+) -> tuple[Decision, tuple[Phrase, ...]]:
     """Return the same of scores, 0..1, by name: a film's, or a study's (:func:`study_score`)."""
     reached = [point for point in points if of_film_or_study[point.score] >= point.threshold]
     reasons = tuple(
-        f"{p.score} probability {of_film_or_study[p.score]:.2f} is at or above "
-        f"{p.threshold:.2f} ({p.name})"
+        Phrase(
+            key=f"reason.{point.score}",
+            values={
+                "probability": of_film_or_study[point.score],
+                "threshold": point.threshold,
+                "point": point.name,
+            },
+        )
         if with_figures
-        else f"the operating point {p.name} was reached"
-        for p in reached
+        else Phrase(key="reason.point", values={"point": point.name})
+        for point in reached
     )
     for action in ("urgent_review", "routine_review"):
         if any(p.action == action for p in reached):
             return action, reasons
-    return "not_flagged", ("no operating point was reached",)
+    return "not_flagged", (Phrase(key="reason.no_point"),)
 
 
 def prediction_set(

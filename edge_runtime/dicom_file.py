@@ -70,6 +70,8 @@ IMPLEMENTATION_CLASS_UID = uid.UID("2.25.226461529173462518870263914827350117729
 # What stands before the pixels of a deflated file.
 _MAX_HEADER_BYTES = 4 << 20
 _PIXEL_DATA = 0x7FE00010
+# The phrase for what a header does not say, or says in words that may be anybody's.
+_UNKNOWN = "word.unknown"
 
 
 def parse_dicom(data: bytes, name: str) -> Dataset:
@@ -139,16 +141,12 @@ def _parse(
     except Exception as error:
         # pydicom raises whatever the parser trips over (struct, Value, Attribute, Recursion ...).
         if part_10:
-            raise CorruptRadiographError(
-                f"the DICOM file cannot be parsed ({type(error).__name__})",
-                "Send the film again",
-                name,
+            raise CorruptRadiographError.because(
+                "unparsed", name, error=type(error).__name__
             ) from None
         known = False
     if not known and not part_10:
-        raise NotARadiographError(
-            "not a DICOM, PNG or JPEG file", "Leave it out, or export the film as DICOM", name
-        )
+        raise NotARadiographError.because("no_image", name)
     if syntax is None:
         _guess_syntax(dataset, little, name)
     return dataset, start
@@ -169,42 +167,30 @@ def check_kind(dataset: Dataset, name: str) -> None:
     """
     sop_class = uid.UID(text(dataset, "SOPClassUID") or "")
     if not any(keyword in dataset for keyword in _PIXELS):
-        kind = f" ({sop_class.name})" if sop_class.type else ""
-        raise NotARadiographError(
-            f"a DICOM object without pixels{kind}, or cut off before them",
-            "Leave it out if there is nothing to screen, or send the film again",
-            name,
-        )
+        if sop_class.type:
+            raise NotARadiographError.because("no_pixels_of", name, kind=sop_class.name)
+        raise NotARadiographError.because("no_pixels", name)
     _check_class(dataset, sop_class, name)
     frames = integer(dataset, "NumberOfFrames") if text(dataset, "NumberOfFrames") else 1
     # 0 frames are a writer's way of saying that there is just one.
     if frames not in (0, 1):
-        raise UnsupportedRadiographError(
-            f"a multi-frame image ({frames or 'unknown'} frames)", "Send single films", name
-        )
+        raise UnsupportedRadiographError.because("frames", name, frames=frames or _UNKNOWN)
     photometric = text(dataset, "PhotometricInterpretation")
     if photometric is None:
-        raise CorruptRadiographError(
-            "no PhotometricInterpretation: bright and dark cannot be told apart",
-            "Send the film again, with a complete header",
-            name,
-        )
+        raise CorruptRadiographError.because("photometric", name)
     samples = integer(dataset, "SamplesPerPixel") if "SamplesPerPixel" in dataset else 1
     if photometric not in (_GREY if samples == 1 else _COLOUR if samples == 3 else ()):
-        known = photometric if photometric in _GREY | _COLOUR | _PALETTE else "unknown"
-        raise UnsupportedRadiographError(
-            f"a colour image ({known}, {samples} samples per pixel)",
-            "Send the original greyscale film",
-            name,
+        known = photometric if photometric in _GREY | _COLOUR | _PALETTE else _UNKNOWN
+        raise UnsupportedRadiographError.because(
+            "colour", name, kind=known, samples=samples or _UNKNOWN
         )
     bits = integer(dataset, "BitsAllocated")
     if "PixelData" not in dataset or bits not in ((8, 16) if samples == 1 else (8,)):
-        what = f"{bits or 'unknown'} bits" if "PixelData" in dataset else "a floating-point number"
-        raise UnsupportedRadiographError(
-            f"{what} for each of {samples} samples per pixel",
-            "Send an 8 to 16 bit greyscale film",
-            name,
-        )
+        if "PixelData" in dataset:
+            raise UnsupportedRadiographError.because(
+                "bits", name, bits=bits or _UNKNOWN, samples=samples or _UNKNOWN
+            )
+        raise UnsupportedRadiographError.because("floating", name, samples=samples or _UNKNOWN)
     check_size(integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0, name)
 
 
@@ -229,13 +215,9 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
     plugin = PLUGIN_OF.get(syntax)
     if plugin is None or (plugin and plugin not in get_decoder(syntax).available_plugins):
         known = f"{syntax.name} ({syntax})" if syntax.type else str(syntax)[:64]
-        raise TransferSyntaxError(
-            f"transfer syntax {known} is not one that is read"
-            if plugin is None
-            else f"no installed decoder reads transfer syntax {known}",
-            "Send the film uncompressed (Explicit VR Little Endian)",
-            name,
-        )
+        if plugin is None:
+            raise TransferSyntaxError.because("syntax", name, syntax=known)
+        raise TransferSyntaxError.because("no_decoder", name, syntax=known)
     try:
         if plugin and syntax != uid.RLELossless:
             _check_codestream(dataset, name)
@@ -244,10 +226,8 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
         raise
     except Exception as error:
         # The decoders (C libraries and pydicom's checks) have no common exception.
-        raise CorruptRadiographError(
-            f"the pixels cannot be decoded ({syntax.name}, {type(error).__name__})",
-            "Send the film again",
-            name,
+        raise CorruptRadiographError.because(
+            "undecoded", name, coding=syntax.name, error=type(error).__name__
         ) from None
     return pixels, notes
 
@@ -311,11 +291,7 @@ def _inflate(stream: BinaryIO, name: str, *, pixels: bool) -> bytes:
     decompressor = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = decompressor.decompress(stream.read() if pixels else stream.read(limit), limit)
     if pixels and decompressor.unconsumed_tail:
-        raise UnsupportedRadiographError(
-            f"a deflated file of more than {MAX_FILE_BYTES >> 20} MiB",
-            "Send the film uncompressed (Explicit VR Little Endian)",
-            name,
-        )
+        raise UnsupportedRadiographError.because("deflated", name, mib=MAX_FILE_BYTES >> 20)
     return inflated
 
 
@@ -336,11 +312,7 @@ def _guess_syntax(dataset: Dataset, little: bool, name: str) -> None:
     """Name the transfer syntax of a film that does not say; the pixels' own bytes tell no more."""
     pixels = dataset.get_item(_PIXEL_DATA)
     if pixels is not None and getattr(pixels, "length", 0) == 0xFFFFFFFF:
-        raise TransferSyntaxError(
-            "the pixels are compressed, and no transfer syntax says how",
-            "Send the film with its file meta information",
-            name,
-        )
+        raise TransferSyntaxError.because("no_syntax", name)
     dataset.file_meta.TransferSyntaxUID = (
         uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
     )
@@ -355,27 +327,19 @@ def _check_class(dataset: Dataset, sop_class: uid.UID, name: str) -> None:
     elif sop_class in RADIOGRAPH_CLASSES:
         fitting = RADIOGRAPH_MODALITIES | {None}
     if modality not in fitting:
-        raise UnsupportedRadiographError(
-            f"modality {_word(modality)}, not a radiograph",
-            "Send plain films only (CR, DX, RG)",
-            name,
-        )
+        raise UnsupportedRadiographError.because("modality", name, modality=_word(modality))
     intent = (text(dataset, "PresentationIntentType") or "").upper()
     if intent == "FOR PROCESSING" or sop_class in _FOR_PROCESSING:
-        raise UnsupportedRadiographError(
-            "raw detector data (FOR PROCESSING)", "Send the FOR PRESENTATION film", name
-        )
+        raise UnsupportedRadiographError.because("raw", name)
     if sop_class.type and sop_class not in RADIOGRAPH_CLASSES:
-        raise UnsupportedRadiographError(
-            f"{sop_class.name}, not a radiograph", "Send plain films only (CR, DX, RG)", name
-        )
+        raise UnsupportedRadiographError.because("no_film", name, kind=sop_class.name)
 
 
 def _word(value: str | None) -> str:
     """Return a header's word for a message, if it is one: anything may stand there, also a name."""
     if value is None:
-        return "missing"
-    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else "unknown"
+        return "word.missing"
+    return value if re.fullmatch(r"[A-Z0-9_ ]{1,16}", value) else _UNKNOWN
 
 
 def _check_codestream(dataset: Dataset, name: str) -> None:
@@ -395,11 +359,14 @@ def _check_codestream(dataset: Dataset, name: str) -> None:
         raise ValueError("no header of a codestream")
     stated = (integer(dataset, "Rows"), integer(dataset, "Columns"))
     if (coded.rows, coded.columns) != stated:
-        raise CorruptRadiographError(
-            f"the header says {stated[1]} x {stated[0]} pixels, the compressed image "
-            f"{coded.columns} x {coded.rows}",
-            "Send the film again",
+        rows, columns = (_UNKNOWN if side is None else side for side in stated)
+        raise CorruptRadiographError.because(
+            "contradicting",
             name,
+            columns=columns,
+            rows=rows,
+            coded_columns=coded.columns,
+            coded_rows=coded.rows,
         )
     if coded.samples != (integer(dataset, "SamplesPerPixel") or 1):
         raise ValueError("another number of samples")

@@ -6,6 +6,11 @@ prints that line and never a traceback; see :mod:`edge_runtime.cli` for the exit
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from edge_runtime.phrases import Phrase, Value
+
 
 class OsteoedgeError(Exception):
     """Base of the tree.
@@ -32,7 +37,37 @@ class OsteoedgeError(Exception):
 
 
 class RadiographError(OsteoedgeError):
-    """One film cannot be screened; the rest of the batch can."""
+    """One film cannot be screened; the rest of the batch can.
+
+    Attributes
+    ----------
+    phrase
+        What happened, for people of any language. None where only the workstation meets it.
+    """
+
+    phrase: Phrase | None = None
+
+    @classmethod
+    def because(cls, name: str, source: str | None = None, /, **values: Value) -> Self:
+        """Return the error that the catalogues' tables `[refused]` tell.
+
+        Parameters
+        ----------
+        name
+            Of the phrase; ``NAME_do`` is the remedy.
+        source
+            The file that it happened to.
+        values
+            Of the phrase's placeholders. None of them may tell who the patient is.
+        """
+        # 'osteoedge --help' meets no film, and starts without pydantic.
+        from edge_runtime.phrases import Phrase, remedy, say
+
+        phrase = Phrase(key=f"refused.{name}", values=values)
+        do = say(remedy(phrase))
+        error = cls(say(phrase), do[:1].upper() + do[1:], source)
+        error.phrase = phrase
+        return error
 
 
 class NotARadiographError(RadiographError):

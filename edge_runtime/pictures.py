@@ -36,12 +36,9 @@ def decode_picture(data: bytes, name: str) -> DisplayImage:
     UnsupportedRadiographError
         Coloured, implausibly small or large, or of other than 8 or 16 bits.
     """
-    damaged = CorruptRadiographError(
-        "the picture is truncated or damaged", "Export it again from its source", name
-    )
     header = read_codestream(data)
     if header is None:
-        raise damaged
+        raise CorruptRadiographError.because("picture_damaged", name)
     check_size(header.rows, header.columns, name)
     pixels: Any
     try:
@@ -49,11 +46,9 @@ def decode_picture(data: bytes, name: str) -> DisplayImage:
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise damaged
+        raise CorruptRadiographError.because("picture_damaged", name)
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise UnsupportedRadiographError(
-            f"pixels of type {pixels.dtype}", "Export the film as 8 or 16 bit greyscale", name
-        )
+        raise UnsupportedRadiographError.because("picture_type", name, type=str(pixels.dtype))
     check_size(pixels.shape[0], pixels.shape[1], name)
     grey: DisplayImage = grey_of(pixels, name) if pixels.ndim == 3 else pixels
     return grey
@@ -75,9 +70,7 @@ def grey_of(pixels: npt.NDArray[Any], name: str) -> DisplayImage:
     first, second, third = (np.ascontiguousarray(pixels[:, :, c]) for c in range(3))
     for one, other in ((first, second), (second, third), (first, third)):
         if int(cv2.absdiff(one, other).max()) > GREY_TOLERANCE:
-            raise UnsupportedRadiographError(
-                "a colour picture, not a radiograph", "Export the film as greyscale", name
-            )
+            raise UnsupportedRadiographError.because("picture_colour", name)
     return second
 
 
@@ -90,12 +83,6 @@ def check_size(rows: int, columns: int, name: str) -> None:
         See :data:`MIN_SIDE` and :data:`MAX_PIXELS`.
     """
     if min(rows, columns) < MIN_SIDE:
-        raise UnsupportedRadiographError(
-            f"only {columns} x {rows} pixels", "Send the film at its full size", name
-        )
+        raise UnsupportedRadiographError.because("too_small", name, columns=columns, rows=rows)
     if rows * columns > MAX_PIXELS:
-        raise UnsupportedRadiographError(
-            f"{columns} x {rows} pixels, more than any detector has",
-            "Check the header, or send the film at its detector's size",
-            name,
-        )
+        raise UnsupportedRadiographError.because("too_wide", name, columns=columns, rows=rows)

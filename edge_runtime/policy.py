@@ -8,3 +8,5 @@ from typing import Literal
 IntendedUse = Literal["triage", "localise"]
 # Whether another delegate may take over where the one asked for is missing or fails.
 Fallback = Literal["allow", "forbid"]
+# In which what is said to people can be told: the catalogues of edge_runtime.phrases.
+Language = Literal["en", "fr", "es", "sw", "hi", "ar"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge_runtime.film_measures import FilmMeasures, measure_film
+from edge_runtime.phrases import Phrase, Value, remedy, say
 from edge_runtime.radiograph import Radiograph
 
 # Measured on 4,412 valid films: FracAtlas (1,500) and BTXRD, centre 1 (2,637) and centre 2 (275).
@@ -55,6 +56,9 @@ class QualityFinding(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    phrase: Phrase | None = Field(
+        None, description="the same for people of any language; None in documents before phrases"
+    )
     finding: str
     action: str = Field(description="what the technologist can do about it")
     refuses: bool = Field(description="whether the film cannot be screened for it")
@@ -66,15 +70,39 @@ def check_quality(radiograph: Radiograph) -> tuple[QualityFinding, ...]:
     Shape and size need no pixel. Of what pixels show only the first fault is named, for it explains
     the others: where there is nothing but noise, nothing is sharp.
     """
-    word = (radiograph.body_part or "").strip().upper()
-    part = f"the {word.lower()}" if word in _NAMED else "the limb"
+    part = part_named(radiograph.body_part)
+    alone = part is not None and part.upper() in _ALONE
     measures = measure_film(radiograph.display)
-    found = (_shape(radiograph), _size(radiograph), _picture(measures, part, word in _ALONE))
+    found = (_shape(radiograph), _size(radiograph), _picture(measures, part or "limb", alone))
     return tuple(finding for finding in found if finding)
 
 
-def _refuse(finding: str, action: str) -> QualityFinding:
-    return QualityFinding(finding=finding, action=action, refuses=True)
+def part_named(body_part: str | None) -> str | None:
+    """Return the part of the body, as the catalogues' tables `[body]` have it, None for no word.
+
+    Parameters
+    ----------
+    body_part
+        Body Part Examined: free text in practice, which may hold anything.
+    """
+    word = (body_part or "").strip().upper()
+    return word.lower() if word in _NAMED else None
+
+
+def unfit(name: str, /, **values: Value) -> QualityFinding:
+    """Return what is wrong with a film that cannot be screened for it.
+
+    Parameters
+    ----------
+    name
+        Of the phrase in the catalogues' tables `[quality]`; ``NAME_do`` is what can be done.
+    values
+        Of its placeholders.
+    """
+    phrase = Phrase(key=f"quality.{name}", values=values)
+    return QualityFinding(
+        phrase=phrase, finding=say(phrase), action=say(remedy(phrase)), refuses=True
+    )
 
 
 def _shape(radiograph: Radiograph) -> QualityFinding | None:
@@ -82,10 +110,7 @@ def _shape(radiograph: Radiograph) -> QualityFinding | None:
     aspect = max(rows, columns) / min(rows, columns)
     if aspect <= MAX_ASPECT:
         return None
-    return _refuse(
-        f"the film is a strip, {aspect:.1f} times as long as wide",
-        "send the whole film, or retake with a wider field",
-    )
+    return unfit("strip", ratio=aspect)
 
 
 def _size(radiograph: Radiograph) -> QualityFinding | None:
@@ -95,44 +120,27 @@ def _size(radiograph: Radiograph) -> QualityFinding | None:
         side * mm
         for side, mm in zip(radiograph.display.shape, radiograph.pixel_spacing_mm, strict=True)
     )
-    covers = f"the film covers {width:.0f} x {height:.0f} mm by its header"
     if max(height, width) < MIN_FIELD_MM:
-        return _refuse(f"{covers}, too little", "open the collimator and retake")
+        return unfit("field_small", width=width, height=height)
     if max(height, width) > MAX_FIELD_MM:
-        return _refuse(f"{covers}, too much", "correct the pixel spacing and send the film again")
+        return unfit("field_large", width=width, height=height)
     return None
 
 
-def _picture(film: FilmMeasures, part: str, alone: bool) -> QualityFinding | None:
+def _picture(film: FilmMeasures, name: str, alone: bool) -> QualityFinding | None:
+    part = f"body.{name}"
     if film.detail < MIN_DETAIL:
-        return _refuse("the film is blank or nearly so", "check exposure and detector, then retake")
+        return unfit("blank")
     if film.grain > MAX_GRAIN:
-        return _refuse(
-            f"noise hides {part}",
-            "check that the beam reaches the detector, then retake with more exposure",
-        )
+        return unfit("noise", part=part)
     if film.missing_band > MAX_MISSING_BAND or film.empty_band > MAX_EMPTY_BAND:
-        return _refuse(
-            "a large part of the film is empty",
-            f"send it again; if it stays so, retake with {part} in the middle of the field",
-        )
+        return unfit("empty", part=part)
     if film.black > MAX_BLACK or film.black_film > MAX_BLACK_FILM:
-        return _refuse(
-            f"{part} is burnt through: most of the film is black",
-            "check the window; if it stays so, retake with less exposure",
-        )
+        return unfit("dark", part=part)
     if film.white > MAX_WHITE:
-        return _refuse(
-            f"{part} is too light: much of it is pure white",
-            "check the window; if it stays so, retake with more exposure",
-        )
+        return unfit("light", part=part)
     if film.sharpness < MIN_SHARPNESS:
-        return _refuse(
-            f"{part} is blurred", "hold it still, shorten the exposure time, then retake"
-        )
+        return unfit("blurred", part=part)
     if alone and film.air < MIN_AIR:
-        return _refuse(
-            f"{part} is cut off: it fills the film from side to side",
-            "open the collimator and retake with it in the middle of the field",
-        )
+        return unfit("cut_off", part=part)
     return None

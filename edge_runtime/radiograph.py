@@ -167,10 +167,8 @@ def _load(source: Path | str | bytes | Dataset) -> tuple[str, bytes]:
         try:
             source.save_as(buffer, enforce_file_format=False)
         except Exception as error:
-            raise CorruptRadiographError(
-                f"the data set cannot be written as DICOM ({type(error).__name__})",
-                "Give it a file_meta with its transfer syntax",
-                "dataset",
+            raise CorruptRadiographError.because(
+                "dataset", "dataset", error=type(error).__name__
             ) from None
         return "dataset", buffer.getvalue()
     path = Path(source)
@@ -187,18 +185,14 @@ def _readable(path: Path) -> Iterator[None]:
             raise _too_large(size, path.name)
         yield
     except FileNotFoundError:
-        raise NotARadiographError("no such file", "Check the path", str(path)) from None
+        raise NotARadiographError.because("no_file", str(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise CorruptRadiographError(
-            f"cannot be read ({reason})", "Check the disk and the permissions", path.name
-        ) from None
+        raise CorruptRadiographError.because("disk", path.name, reason=reason) from None
 
 
 def _too_large(size: int, name: str) -> UnsupportedRadiographError:
-    return UnsupportedRadiographError(
-        f"{size >> 20} MiB, more than any single film has", "Send single plain films", name
-    )
+    return UnsupportedRadiographError.because("too_large", name, mib=size >> 20)
 
 
 def identifiers(path: Path) -> tuple[str | None, str | None]:
@@ -230,9 +224,7 @@ def read_header(path: Path) -> Dataset:
         with path.open("rb") as file:
             is_picture = file.read(max(map(len, PICTURE_MAGIC))).startswith(PICTURE_MAGIC)
         if is_picture:
-            raise NotARadiographError(
-                "a PNG or JPEG film has no DICOM header", "Take the film as DICOM", path.name
-            )
+            raise NotARadiographError.because("picture_header", path.name)
         return parse_header(path, None, path.name)[0]
 
 

@@ -70,7 +70,5 @@ def parse_rejection_note(dataset: Dataset, name: str) -> RejectionNote | None:
     ]
     named = tuple(dict.fromkeys(uid for uid in rejected if uid is not None))
     if not named:
-        raise CorruptRadiographError(
-            "a rejection note that names no image", "Reject the image again", name
-        )
+        raise CorruptRadiographError.because("empty_rejection", name)
     return RejectionNote(Reason(code), named)

@@ -25,20 +25,24 @@ from edge_runtime.bundle import (
     ScoreName,
     SiteUse,
 )
-from edge_runtime.context import PatientContext, context_words
+from edge_runtime.context import PatientContext, coarse_region, context_words
 from edge_runtime.delegates import Outputs
 from edge_runtime.delegates.isolation import Limits
 from edge_runtime.engine import DelegateUse, Engine
 from edge_runtime.errors import RadiographError
 from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.limb_gate import LimbGate
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Fallback, IntendedUse
 from edge_runtime.preprocess import to_network_pixels
-from edge_runtime.quality import QualityFinding, check_quality
+from edge_runtime.quality import QualityFinding, check_quality, part_named, unfit
 from edge_runtime.radiograph import Radiograph, identifiers
+from edge_runtime.summary import Summary, film_summary, in_words
 
-STANDING_SENTENCE = "Bone-tumour check only, not a normal report"
+STANDING_SENTENCE = say(Phrase(key="notice.standing"))
 SOFTWARE = f"osteoedge {edge_runtime.__version__}"
+# Laterality (PS3.3 C.7.3.1 and C.8.11.1).
+_SIDES: dict[str, Literal["left", "right", "both"]] = {"L": "left", "R": "right", "B": "both"}
 
 
 class _Part(BaseModel):
@@ -52,6 +56,15 @@ class Source(_Part):
     sha256: str
     sop_instance_uid: str | None
     study_instance_uid: str | None
+
+
+class Film(_Part):
+    """What is on the film, by its header."""
+
+    rows: int
+    columns: int
+    body_part: str | None = Field(description="a name of the catalogues' tables `[body]`")
+    side: Literal["left", "right", "both"] | None = Field(description="of the patient")
 
 
 class Lesion(_Part):
@@ -116,6 +129,7 @@ class Screening(BaseModel):
     synthetic: bool
     intended_use: IntendedUse
     source: Source
+    film: Film | None = Field(None, description="None where it could not be read")
     decision: decision.Decision
     reasons: tuple[str, ...]
     probabilities: dict[str, float] | None
@@ -126,8 +140,12 @@ class Screening(BaseModel):
     region_probabilities: dict[str, float] | None = Field(description="uncalibrated")
     prediction_set: tuple[str, ...] | None
     operating_points: tuple[OperatingPoint, ...]
+    study_operating_points: tuple[OperatingPoint, ...] = Field(
+        (), description="what the highest score of a study's films is cut by"
+    )
     lesions: tuple[Lesion, ...]
     quality: tuple[QualityFinding, ...]
+    refusal: Phrase | None = Field(None, description="why the film could not be read")
     out_of_distribution: OutOfDistribution
     context: Context
     notes: tuple[str, ...]
@@ -136,6 +154,7 @@ class Screening(BaseModel):
     bundle: BundleUse
     software: str
     timings_ms: dict[str, float]
+    summary: Summary | None = Field(None, description="None in documents before phrases")
     mask: Annotated[npt.NDArray[np.uint8] | None, Field(exclude=True, repr=False)] = None
     mask_probability: Annotated[npt.NDArray[np.float32] | None, Field(exclude=True, repr=False)] = (
         None
@@ -283,9 +302,10 @@ class Screener:
         probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
         findings += self._limb_findings(real)
         told = self.intended_use == "localise"
-        verdict, reasons = decision.decide(
+        verdict, reached = decision.decide(
             probabilities, calibration.at("image"), with_figures=told
         )
+        reasons = tuple(say(reason) for reason in reached)
         if refusals := tuple(f"{f.finding}: {f.action}" for f in findings if f.refuses):
             verdict, reasons = "unable", refusals
         flagged = verdict in {"urgent_review", "routine_review"}
@@ -319,6 +339,7 @@ class Screener:
             decision=verdict,
             reasons=reasons,
             source=source,
+            film=_film(radiograph),
             probabilities=_named(LABELS, probabilities) if told else None,
             tumour_probability=(
                 round(float(decision.score(probabilities, "tumour")), 6) if told else None
@@ -366,6 +387,7 @@ class Screener:
             prediction_set=None,
             lesions=(),
             quality=(),
+            refusal=error.phrase or Phrase(key="refused.other"),
             out_of_distribution=OutOfDistribution(
                 status="not_assessed", reason="the film could not be read"
             ),
@@ -377,11 +399,12 @@ class Screener:
     def _document(self, **parts: Any) -> Screening:
         """Return a result with what is the same for every film of this screener."""
         manifest = self.bundle.manifest
-        return Screening(
+        screening = Screening(
             notice=STANDING_SENTENCE,
             synthetic=manifest.purpose == "demo",
             intended_use=self.intended_use,
             operating_points=manifest.calibration.at("image"),
+            study_operating_points=manifest.calibration.at("study"),
             delegate=self.delegate,
             degraded=self.degraded,
             bundle=BundleUse(
@@ -395,6 +418,7 @@ class Screener:
             software=SOFTWARE,
             **parts,
         )
+        return screening.model_copy(update={"summary": in_words(film_summary(screening))})
 
     def _familiarity(self, real: Mapping[str, npt.NDArray[np.float32]]) -> OutOfDistribution:
         limits = self.bundle.manifest.calibration.familiarity
@@ -422,13 +446,7 @@ class Screener:
             return ()
         if self._limb_gate.score(film_features(real["embedding"])) <= limits.threshold:
             return ()
-        return (
-            QualityFinding(
-                finding="the film does not look like a limb",
-                action="check that the right film was sent; this check reads limbs only",
-                refuses=True,
-            ),
-        )
+        return (unfit("no_limb"),)
 
 
 def source_of(film: Radiograph | Path) -> Source:
@@ -455,6 +473,17 @@ def source_of(film: Radiograph | Path) -> Source:
         sha256=digest.hexdigest(),
         sop_instance_uid=sop,
         study_instance_uid=study,
+    )
+
+
+def _film(radiograph: Radiograph) -> Film:
+    rows, columns = radiograph.display.shape
+    body_part = radiograph.body_part
+    return Film(
+        rows=rows,
+        columns=columns,
+        body_part=part_named(body_part) or coarse_region(body_part or ""),
+        side=_SIDES.get((radiograph.laterality or "").upper()),
     )
 
 

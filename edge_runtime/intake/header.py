@@ -66,9 +66,7 @@ def _identity(header: Dataset, name: str) -> FilmIdentity:
     sop_class, instance = _uid(header, "SOPClassUID"), _uid(header, "SOPInstanceUID")
     if sop_class is None or instance is None:
         missing = "SOP Class UID" if sop_class is None else "SOP Instance UID"
-        raise CorruptRadiographError(
-            f"the DICOM file has no {missing}", "Send the film again, with a complete header", name
-        )
+        raise CorruptRadiographError.because("no_uid", name, uid=missing)
     patient = json.dumps([text(header, keyword) for keyword in _PATIENT])
     return FilmIdentity(
         sop_class_uid=sop_class,

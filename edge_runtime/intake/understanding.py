@@ -53,17 +53,11 @@ def understand(file: Path, source: str, claimed: tuple[str, str] | None = None) 
     received = Received(file, digest, file.stat().st_size, source)
     if isinstance(content, FilmIdentity):
         if claimed not in (None, (content.sop_class_uid, content.sop_instance_uid)):
-            content = ContradictionError(
-                "the data set is not the object that it was announced as",
-                "Send the film again",
-                file.name,
-            )
+            content = ContradictionError.because("announced", file.name)
         elif content.sop_class_uid == KeyObjectSelectionDocumentStorage:
             # Of another title it is no film either: it must not make its study `unable`.
-            content = _rejection(file, received.size) or UnsupportedRadiographError(
-                "a key object note that rejects nothing",
-                "Send films and rejection notes only",
-                file.name,
+            content = _rejection(file, received.size) or UnsupportedRadiographError.because(
+                "key_object", file.name
             )
     return Arrival(received, content)
 

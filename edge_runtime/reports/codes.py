@@ -9,6 +9,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
 from edge_runtime.decision import Decision
+from edge_runtime.policy import Language
 from edge_runtime.reports.wording import HEADLINES
 
 SCHEME = "99OSTEOEDGE"
@@ -50,4 +51,14 @@ READINGS = {
     "benign": _private("READ_BENIGN", "Benign bone tumour"),
     "malignant": _private("READ_MALIGNANT", "Malignant bone tumour"),
     "not_sure": _private("READ_NOT_SURE", "Not sure"),
+}
+
+# CID 5000.
+LANGUAGES: dict[Language, Code] = {
+    "en": Code("en", "RFC5646", "English"),
+    "fr": Code("fr", "RFC5646", "French"),
+    "es": Code("es", "RFC5646", "Spanish"),
+    "sw": Code("sw", "RFC5646", "Swahili"),
+    "hi": Code("hi", "RFC5646", "Hindi"),
+    "ar": Code("ar", "RFC5646", "Arabic"),
 }

@@ -10,6 +10,7 @@ from typing import Literal
 from pydicom.dataset import Dataset
 
 from edge_runtime.dicom_header import text
+from edge_runtime.policy import Language
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.reports.capture import secondary_capture
@@ -19,6 +20,7 @@ from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, result_uid, series_uid
 from edge_runtime.screener import Screening
+from edge_runtime.summary import study_summary
 
 # What is made of one film alone; a report is of a study.
 FilmKind = Literal["sc", "seg"]
@@ -31,6 +33,7 @@ def film_objects(
     screening: Screening,
     spec: InputSpec,
     formats: Sequence[str],
+    language: Language = "en",
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the ending of each file's name, and the file.
 
@@ -44,6 +47,8 @@ def film_objects(
         None where the film could not be read: it has a report alone.
     formats
         Of `sr`, `sc` and `seg`.
+    language
+        Of the summary in the report.
 
     Raises
     ------
@@ -57,11 +62,19 @@ def film_objects(
     study = text(header, "StudyInstanceUID") or ""
     made_at = datetime.now().astimezone()
     if "sr" in formats:
-        summary = StudySummary(screening.decision, screening.reasons, revision=1, films=1)
+        study_of_one = StudySummary(
+            screening.decision,
+            screening.reasons,
+            revision=1,
+            films=1,
+            summary=study_summary(screening.decision, [screening]),
+        )
         instance = Instance(
             result_uid("sr", work, study_revision=1), series_uid("sr", study, work), 1, made_at
         )
-        report = study_report([ReportedFilm(header, screening)], summary, instance)
+        report = study_report(
+            [ReportedFilm(header, screening)], study_of_one, instance, language=language
+        )
         yield ".sr.dcm", file_bytes(report)
     for kind in FILM_KINDS:
         if kind in formats:

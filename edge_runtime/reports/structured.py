@@ -12,6 +12,8 @@ from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
 from edge_runtime import dicom_header
+from edge_runtime.phrases import say
+from edge_runtime.policy import Language
 from edge_runtime.reports import codes as own
 from edge_runtime.reports.device import MANUFACTURER, equipment, observer
 from edge_runtime.reports.header import (
@@ -40,6 +42,7 @@ def study_report(
     instance: Instance,
     *,
     predecessors: Sequence[Predecessor] = (),
+    language: Language = "en",
 ) -> Dataset:
     """Return the report of all current films of a study.
 
@@ -53,6 +56,8 @@ def study_report(
         At least one; all of one study. The report's own equipment is that of the first.
     predecessors
         Delivered reports that this one supersedes.
+    language
+        Of the summary. All else is in English, as the meanings of codes are.
 
     Returns
     -------
@@ -83,8 +88,12 @@ def study_report(
     )
     content = report[0].ContentSequence
     # Before the figures: what nobody may miss.
-    for place, remark in enumerate(_remarks(films, study, predecessors), len(content) - 1):
-        content.insert(place, _text(codes.DCM.Comment, remark))
+    remarks = [
+        *(_text(codes.DCM.Comment, remark) for remark in _remarks(films, study, predecessors)),
+        _summary(study, language),
+    ]
+    for place, remark in enumerate(remarks, len(content) - 1):
+        content.insert(place, remark)
     content.append(_conclusion(study))
     document = sr.Comprehensive3DSR(
         evidence=[source.image for source in sources],
@@ -128,6 +137,16 @@ def _remarks(
         )
     for what in _once(what for film in films for what in film.screening.degraded):
         yield f"Degraded: {what}"
+
+
+def _summary(study: StudySummary, language: Language) -> sr.TextContentItem:
+    """Return the summary, a phrase a line, and which language it is in (TID 1204)."""
+    words = "\r\n".join(say(phrase, language) for phrase in study.summary)
+    summary = _text(codes.DCM.Summary, words)
+    summary.ContentSequence = sr.ContentSequence(
+        sr.LanguageOfContentItemAndDescendants(sr.CodedConcept.from_code(own.LANGUAGES[language]))
+    )
+    return summary
 
 
 def _once(words: Iterable[str]) -> Iterable[str]:

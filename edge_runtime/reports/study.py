@@ -8,6 +8,7 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from edge_runtime.decision import Decision
+from edge_runtime.phrases import Phrase
 from edge_runtime.screener import Screening
 
 
@@ -39,12 +40,15 @@ class StudySummary:
         1 for the study's first report, one more for each that superseded it.
     films
         How many films the decision rests on.
+    summary
+        Of :func:`edge_runtime.summary.study_summary`.
     """
 
     decision: Decision
     reasons: tuple[str, ...]
     revision: int
     films: int
+    summary: tuple[Phrase, ...]
 
 
 @dataclass(frozen=True)

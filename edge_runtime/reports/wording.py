@@ -1,16 +1,16 @@
-"""What results say to people, once for all formats."""
+"""What results say to people in English, once for all formats."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 from edge_runtime.decision import Decision
+from edge_runtime.phrases import Phrase, say
 
 HEADLINES: dict[Decision, str] = {
-    "urgent_review": "URGENT REVIEW: a radiologist should look now",
-    "routine_review": "ROUTINE REVIEW: a radiologist should look",
-    "not_flagged": "NOT FLAGGED by the bone-tumour check",
-    "unable": "UNABLE TO CHECK: a person must look",
+    decision: say(Phrase(key=f"decision.{decision}")) for decision in get_args(Decision)
 }
-RESEARCH = "Research software, not a medical device"
-SYNTHETIC = "SYNTHETIC: the model learned from drawings, not patients"
+RESEARCH = say(Phrase(key="notice.research"))
+SYNTHETIC = say(Phrase(key="notice.synthetic"))
 # Series Description is of at most 64 characters.
 SERIES = "osteoedge bone-tumour check, not a normal report"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from edge_runtime.config import read_settings
-from edge_runtime.policy import Fallback, IntendedUse
+from edge_runtime.policy import Fallback, IntendedUse, Language
 
 # SR, SC and SEG are results; the original is the film itself.
 ResultKind = Literal["sr", "sc", "seg"]
@@ -210,6 +210,7 @@ class UnitConfig(_Section):
     """The content of unit.toml."""
 
     name: str = Field("unit", pattern=r"^[A-Za-z0-9_-]{1,16}$", description="station name")
+    language: Language = Field("en", description="of the summary in reports")
     bundle: BundleSettings
     spool: SpoolSettings
     intake: IntakeSettings

@@ -10,6 +10,7 @@ import numpy as np
 from edge_runtime import decision
 from edge_runtime.bundle import Calibration, ScoreName
 from edge_runtime.decision import Decision
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.spool.studies import StudyView
 
 _BY_URGENCY: tuple[Decision, ...] = ("urgent_review", "unable", "routine_review", "not_flagged")
@@ -44,7 +45,7 @@ def decide_study(
     scored = [v for v in views if v.tumour is not None and v.malignant is not None]
     points = calibration.at("study")
     verdict: Decision = "not_flagged"
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[Phrase, ...] = ()
     if points and scored:
         scores: dict[ScoreName, float] = {
             "tumour": decision.study_score(np.array([v.tumour for v in scored], float)),
@@ -52,11 +53,12 @@ def decide_study(
         }
         verdict, reasons = decision.decide_scores(scores, points, with_figures=with_figures)
     elif not points:
-        told = {view.decision for view in views}
-        verdict = next(one for one in _BY_URGENCY if one in told)
-        reasons = ("the most urgent of its films",)
+        decisions = {view.decision for view in views}
+        verdict = next(one for one in _BY_URGENCY if one in decisions)
+        reasons = (Phrase(key="reason.most_urgent"),)
     if unable:
-        reasons = (*reasons, f"{unable} of {len(views)} films could not be checked")
+        told = Phrase(key="reason.unable", values={"unable": unable, "films": len(views)})
+        reasons = (*reasons, told)
         if verdict == "not_flagged":
             verdict = "unable"
-    return StudyDecision(verdict, reasons)
+    return StudyDecision(verdict, tuple(say(reason) for reason in reasons))

@@ -23,6 +23,7 @@ from edge_runtime.errors import (
     RadiographError,
     SpoolFullError,
 )
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.radiograph import Radiograph, read_header, read_radiograph
 from edge_runtime.reports.document import screening_json
 from edge_runtime.reports.film import FILM_KINDS, file_bytes, film_object
@@ -52,12 +53,13 @@ from edge_runtime.spool.work import (
     finish,
     give_back,
 )
+from edge_runtime.summary import study_summary
 from edge_runtime.unit.config import SentKind, UnitConfig
 from edge_runtime.unit.life import Life
 from edge_runtime.unit.mode import is_live, load_servable
 from edge_runtime.unit.screening import make_screener
 from edge_runtime.unit.status import DEGRADED_SETTING, DELEGATE_SETTING
-from edge_runtime.unit.study import decide_study
+from edge_runtime.unit.study import StudyDecision, decide_study
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ _LOOK_S = 0.2
 # Where the delegate or the disk fails, a film is tried again after this, doubled each time.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 2.0, 300.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_DIFFERENT_PATIENTS = "its films name different patients: no report until they agree"
+_DIFFERENT_PATIENTS = say(Phrase(key="reason.patients"))
 
 
 def run(unit: UnitConfig, life: Life) -> None:
@@ -172,10 +174,7 @@ class Worker:
         radiograph: Radiograph | None = None
         try:
             if film.ends_the_worker:
-                raise CorruptRadiographError(
-                    "the check broke off each time it was tried on this film",
-                    "Have a person look at the film, and send it to the maker if you may",
-                )
+                raise CorruptRadiographError.because("broke_off")
             radiograph = read_radiograph(film.path)
             screening = self._screener.screen(radiograph)
         except RadiographError as error:
@@ -271,10 +270,7 @@ class Worker:
                 extra={"study": hashed(study.study_instance_uid), "reason": _DIFFERENT_PATIENTS},
             )
         elif "sr" in self._unit.screening.results and not study.ends_the_worker:
-            report = self._study_report(
-                study,
-                StudySummary(decided.decision, decided.reasons, study.revision, len(study.views)),
-            )
+            report = self._study_report(study, decided)
         recorded = self._note_recorded(
             report_study(self._spool, study, decided.decision, json.dumps(reasons), report)
         )
@@ -286,12 +282,20 @@ class Worker:
             },
         )
 
-    def _study_report(self, study: OpenStudy, summary: StudySummary) -> NewDocument | None:
+    def _study_report(self, study: OpenStudy, decided: StudyDecision) -> NewDocument | None:
+        screenings = [Screening.model_validate_json(view.document) for view in study.views]
+        summary = StudySummary(
+            decided.decision,
+            decided.reasons,
+            study.revision,
+            len(screenings),
+            study_summary(decided.decision, screenings),
+        )
         films = []
-        for view in study.views:
+        for view, screening in zip(study.views, screenings, strict=True):
             header = _header(view.path)
             if header is not None:
-                films.append(ReportedFilm(header, Screening.model_validate_json(view.document)))
+                films.append(ReportedFilm(header, screening))
         identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
         instance = Instance(
             uid=result_uid("sr", *identities, study_revision=study.revision),
@@ -314,7 +318,13 @@ class Worker:
             )
         )
         try:
-            report = study_report(films, summary, instance, predecessors=predecessors)
+            report = study_report(
+                films,
+                summary,
+                instance,
+                predecessors=predecessors,
+                language=self._unit.language,
+            )
         except (OsteoedgeError, ValueError) as error:
             log.error(
                 "not made",

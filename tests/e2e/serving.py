@@ -31,6 +31,7 @@ class ServedUnit:
     def __init__(
         self, home: Path, tiny_bundle: Path, *, settings: str = "", purpose: str = "evaluated",
         live: bool = True, spool: Path | None = None, reserve_mib: int = 10, film_mib: int = 200,
+        language: str = "en",
     ) -> None:  # fmt: skip
         self.home = home
         self.port = free_port()
@@ -42,6 +43,7 @@ class ServedUnit:
         self._any_coding = _any_coding(home)
         bundle, keys = servable_bundle(tiny_bundle, home / "bundle", purpose)  # type: ignore[arg-type]
         self.toml.write_text(
+            f'language = "{language}"\n'
             f'[bundle]\npath = "{bundle}"\ntrusted_keys = "{keys}"\n'
             f'[spool]\ndirectory = "{self.spool_folder}"\nreserve_mib = {reserve_mib}\n'
             'unencrypted_because = "a test"\n'

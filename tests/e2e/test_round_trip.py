@@ -12,6 +12,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.reports import codes as own
 from edge_runtime.reports.wording import SERIES
 from edge_runtime.screener import STANDING_SENTENCE, Screening
@@ -84,6 +85,28 @@ def test_what_comes_back_is_what_the_unit_found(
     assert source.ReferencedSOPInstanceUID == film.SOPInstanceUID
     assert returned_by_dicomweb(unit, picture) == picture
     _marks(mask, screening, film)
+
+
+def test_a_summary_in_arabic_comes_back_beside_names_of_any_script(
+    trained: Trained, tmp_path: Path
+) -> None:
+    with archived(tmp_path, trained, ["sr"], language="ar") as unit:
+        for script, (charset, name, description) in PEOPLE.items():
+            path = unit.film(
+                script, SpecificCharacterSet=charset, PatientName=name,
+                StudyDescription=description,
+            )  # fmt: skip
+            unit.send(path)
+            (report,) = unit.stored(path, "sr")
+            assert (str(report.PatientName), report.StudyDescription) == (name, description)
+            assert report.SpecificCharacterSet == "ISO_IR 192"
+            (told,) = said(report, codes.DCM.Summary)
+            lines = told.split("\r\n")
+            assert lines[0] == say(Phrase(key="summary.preliminary"), "ar")
+            assert say(Phrase(key="notice.standing"), "ar") in lines[-1]
+            returned = tmp_path / "report.dcm"
+            report.save_as(returned)
+            check(returned)
 
 
 def _is_of(report: Dataset, screening: Screening, decision: str, film: Dataset) -> None:

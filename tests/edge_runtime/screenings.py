@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 
 from edge_runtime.bundle.manifest import Interval, OperatingPoint
 from edge_runtime.engine import DelegateUse
+from edge_runtime.policy import Language
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
@@ -27,11 +28,13 @@ from edge_runtime.screener import (
     STANDING_SENTENCE,
     BundleUse,
     Context,
+    Film,
     Lesion,
     OutOfDistribution,
     Screening,
     Source,
 )
+from edge_runtime.summary import film_summary, in_words, study_summary
 from tests.conftest import need
 from tests.edge_runtime.films import film
 
@@ -88,6 +91,7 @@ def screening(number: int = 1, **parts: Any) -> Screening:
             file=f"film-{number}.dcm", sha256=f"{number:064x}", sop_instance_uid="1.2",
             study_instance_uid=STUDY,
         ),
+        "film": Film(rows=90, columns=60, body_part="knee", side="right"),
         "decision": "urgent_review",
         "reasons": ("malignant probability 0.81 is at or above 0.60 (malignant)",),
         "probabilities": {"no_tumour": 0.071234, "benign": 0.118766, "malignant": 0.81},
@@ -119,7 +123,8 @@ def screening(number: int = 1, **parts: Any) -> Screening:
         "timings_ms": {"total": 1.0},
         "mask": np.pad(np.ones((10, 8), np.uint8), ((20, 26), (30, 18))),
     }  # fmt: skip
-    return Screening(**(told | parts))
+    made = Screening(**(told | parts))
+    return made.model_copy(update={"summary": in_words(film_summary(made))})
 
 
 def triage(**parts: Any) -> Screening:
@@ -148,25 +153,29 @@ def named(kind: Any, of: Screening) -> Instance:
     return Instance(result_uid(kind, work), series_uid(kind, STUDY, work), 1, MADE_AT)
 
 
-def summary(of: Screening, **changes: Any) -> StudySummary:
+def summary(*of: Screening, **changes: Any) -> StudySummary:
     told: dict[str, Any] = {
-        "decision": of.decision, "reasons": of.reasons, "revision": 1, "films": 1,
+        "decision": of[0].decision, "reasons": of[0].reasons, "revision": 1, "films": len(of),
     }  # fmt: skip
-    return StudySummary(**(told | changes))
+    told |= changes
+    return StudySummary(**told, summary=study_summary(told["decision"], of))
 
 
 def report(
     *films: ReportedFilm,
     instance: Instance | None = None,
     predecessors: Sequence[Predecessor] = (),
+    language: Language = "en",
     **changes: Any,
 ) -> Dataset:
     """The study's report, with ``changes`` of the summary."""
     from edge_runtime.reports.structured import study_report
 
     first = films[0].screening
-    study = summary(first, films=len(films), **changes)
-    return study_report(films, study, instance or named("sr", first), predecessors=predecessors)
+    study = summary(*(film.screening for film in films), **changes)
+    return study_report(
+        films, study, instance or named("sr", first), predecessors=predecessors, language=language
+    )
 
 
 def reread(result: Dataset, folder: Path) -> Dataset:

@@ -20,12 +20,21 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from edge_runtime.errors import ResultError
+from edge_runtime.phrases import LANGUAGES, Language, Phrase, say
 from edge_runtime.quality import QualityFinding
 from edge_runtime.reports import codes as own
 from edge_runtime.reports.header import series_description
 from edge_runtime.reports.study import Predecessor, ReportedFilm
 from edge_runtime.reports.wording import HEADLINES
-from edge_runtime.screener import STANDING_SENTENCE, Lesion, OutOfDistribution, Screening
+from edge_runtime.screener import (
+    STANDING_SENTENCE,
+    Film,
+    Lesion,
+    OutOfDistribution,
+    Screening,
+)
+from edge_runtime.summary import study_summary
+from tests.edge_runtime import summaries
 from tests.edge_runtime.screenings import (
     BUNDLE,
     MADE_AT,
@@ -214,7 +223,9 @@ def test_the_decision_on_the_study_stands_before_all_figures() -> None:
         for item in content
         if item.RelationshipType == "CONTAINS"
     ]
-    assert kinds == ["Comment", "Comment", "Imaging Measurements", "Qualitative Evaluations"]
+    assert kinds == [
+        "Comment", "Comment", "Summary", "Imaging Measurements", "Qualitative Evaluations",
+    ]  # fmt: skip
 
 
 def test_a_report_that_supersedes_another_says_so_and_refers_to_it(tmp_path: Path) -> None:
@@ -291,6 +302,57 @@ def test_a_series_description_fits_its_element(synthetic: bool) -> None:
     description = series_description(synthetic)
     assert len(description) <= 64
     assert "osteoedge bone-tumour check, not a normal report" in description
+
+
+# Of Latin 1, of Cyrillic, of Chinese, of none.
+NAMES = {
+    "ISO_IR 100": "Müller^Jürgen",
+    "ISO_IR 144": "Люксембург^Роза",
+    "GB18030": "Wang^XiaoDong=王^小东",
+    "": "Doe^Jane",
+}
+
+
+@pytest.mark.parametrize("charset", NAMES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_summary_is_told_in_the_units_language(
+    language: Language, charset: str, tmp_path: Path
+) -> None:
+    header = hospital_film(SpecificCharacterSet=charset or None, PatientName=NAMES[charset])
+    film = reported(header=header, film=Film(rows=90, columns=60, body_part="knee", side="left"))
+    result = reread(report(film, language=language), tmp_path)
+    phrases = study_summary("urgent_review", [film.screening])
+    assert said(result, codes.DCM.Summary) == [
+        "\r\n".join(say(phrase, language) for phrase in phrases)
+    ]
+    (item,) = find_content_items(tree(result)[0], name=codes.DCM.Summary)
+    (which,) = item.ContentSequence
+    assert which.ConceptNameCodeSequence[0].CodeMeaning == (
+        "Language of Content Item and Descendants"
+    )
+    assert which.ConceptCodeSequence[0].CodeValue == language
+    assert str(result.PatientName) == NAMES[charset]
+    if language in {"hi", "ar"}:
+        # GB 18030 has all characters there are.
+        expected = charset if charset == "GB18030" else "ISO_IR 192"
+        assert result.SpecificCharacterSet == expected
+    if language == "en":
+        assert result.get("SpecificCharacterSet", "") == charset
+    meanings = [element.value for element in result.iterall() if element.keyword == "CodeMeaning"]
+    assert all(meaning.isascii() for meaning in meanings)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["unable for its quality", "study, triage"])
+def test_every_kind_of_summary_makes_a_valid_report(
+    language: Language, name: str, tmp_path: Path
+) -> None:
+    made = summaries.blurred() if "quality" in name else triage()
+    result = reread(report(ReportedFilm(hospital_film(), made), language=language), tmp_path)
+    (told,) = said(result, codes.DCM.Summary)
+    standing = say(Phrase(key="notice.standing"), language)
+    assert standing in told.split("\r\n")[-1]
+    assert not re.search(r"0[.,]81|81[.,]0", told)
 
 
 POOR = {

@@ -18,6 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from edge_runtime.bundle import load_bundle
 from edge_runtime.context import PatientContext
 from edge_runtime.errors import UnsupportedRadiographError
+from edge_runtime.phrases import LANGUAGES
 from edge_runtime.preprocess import to_network_pixels
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.screener import STANDING_SENTENCE, Screener, source_of
@@ -74,6 +75,44 @@ def test_a_document_and_a_picture_for_each_film(films: Path, screened: Path) -> 
         assert set(document["timings_ms"]) == stages
         picture = cv2.imread(str(screened / f"{path.stem}.png"))
         assert max(picture.shape) >= 1024
+
+
+def test_each_document_has_its_summary_in_six_languages(films: Path, screened: Path) -> None:
+    for path in films.iterdir():
+        document = json.loads((screened / f"{path.stem}.json").read_text())
+        told = document["summary"]
+        assert set(told["text"]) == set(LANGUAGES)
+        assert {len(lines) for lines in told["text"].values()} == {len(told["phrases"])}
+        english = told["text"]["en"]
+        assert english[-1] == f"{STANDING_SENTENCE}."
+        assert any("SYNTHETIC" in line for line in english)
+        percent = f"Probability of a bone tumour: {100 * document['tumour_probability']:.1f}%"
+        tumour = [point for point in document["operating_points"] if point["score"] == "tumour"]
+        if document["decision"] != "unable" and 0.001 < document["tumour_probability"] < 0.999:
+            assert sum(line.startswith(percent) for line in english) == len(tumour)
+        shown = sum(line.startswith("Marked area:") for line in english)
+        assert shown == min(len(document["lesions"]), 3)
+        rows, columns = read_radiograph(path).display.shape
+        assert (document["film"]["rows"], document["film"]["columns"]) == (rows, columns)
+
+
+def test_the_terminal_tells_the_summary_in_the_language_asked_for(
+    films: Path, trained: Trained, tmp_path: Path
+) -> None:
+    """Of a single film always; of several where a language is asked for."""
+    (tmp_path / "broken.png").write_bytes((films / "picture.png").read_bytes()[:5000])
+    command = ("--bundle", trained.bundle, "--out", tmp_path / "out", "--write", "")
+    one = must(osteoedge("screen", films / "picture.png", *command)).stdout
+    assert one.startswith("picture\nPreliminary result of a software check")
+    assert f"\n{STANDING_SENTENCE}.\n" in one
+    several = [films / "picture.png", films / "photo.jpg", tmp_path / "broken.png"]
+    assert "Preliminary" not in osteoedge("screen", *several, *command).stdout
+    swahili = osteoedge("screen", *several, *command, "--language", "sw").stdout
+    assert swahili.count("Matokeo ya awali") == 3
+    assert "Sababu: picha imekatika au imeharibika." in swahili
+    assert "Cha kufanya: itoe tena kutoka chanzo chake." in swahili
+    refused = osteoedge("screen", *several, *command, "--language", "de")
+    assert refused.returncode == 2 and "--language" in refused.stderr
 
 
 def test_the_decision_is_the_operating_points_on_the_probabilities(screened: Path) -> None:

@@ -13,12 +13,14 @@ from pydicom import Dataset
 
 from edge_runtime.errors import DelegateError
 from edge_runtime.intake.understanding import enter, understand
+from edge_runtime.phrases import Language, say
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.rejection import Reason
-from edge_runtime.screener import Screener
+from edge_runtime.screener import Screener, Screening
 from edge_runtime.spool import Spool
 from edge_runtime.spool.withdrawal import withdraw
 from edge_runtime.spool.work import claim_film
+from edge_runtime.summary import study_summary
 from edge_runtime.unit.mode import go_live, load_servable
 from edge_runtime.unit.worker import Worker
 from tests.conftest import Trained
@@ -29,10 +31,10 @@ from tests.edge_runtime.units import settings
 class Home:
     """A unit's spool and worker, and a delegate that can be made to fail."""
 
-    def __init__(self, folder: Path, trained: Trained) -> None:
+    def __init__(self, folder: Path, trained: Trained, **sections: object) -> None:
         self.films = sorted((trained.dataset / "images").iterdir())
         bundle, keys = servable_bundle(trained.bundle, folder / "bundle", "evaluated")
-        self.unit = settings(folder, bundle, keys)
+        self.unit = settings(folder, bundle, keys, **sections)
         self.now = 1_000_000.0
         self.spool = Spool(self.unit.spool.directory, lambda: self.now)
         loaded = load_servable(self.unit.bundle)
@@ -86,6 +88,33 @@ def test_a_film_is_screened_reported_and_queued(home: Home) -> None:
     study = home.spool.row("SELECT * FROM study")
     assert study is not None and study["decision"] and study["reported"] == study["revision"]
     assert not home.worker.step()
+
+
+@pytest.mark.parametrize("language", ["ar", "hi"])
+def test_the_report_tells_its_summary_in_the_units_language(
+    language: Language, tmp_path: Path, trained: Trained
+) -> None:
+    home = Home(tmp_path, trained, language=language)
+    home.receive(home.films[0])
+    home.work()
+    (result,) = home.spool.rows("SELECT document FROM result")
+    study = home.spool.row("SELECT decision FROM study")
+    sr = home.spool.row("SELECT path FROM document WHERE kind = 'sr'")
+    assert study is not None and sr is not None
+    report = pydicom.dcmread(home.spool.folder / sr["path"])
+    (told,) = (
+        item.TextValue
+        for item in report.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Summary"
+    )
+    film = Screening.model_validate_json(result["document"])
+    assert told.split("\r\n") == [
+        say(phrase, language) for phrase in study_summary(study["decision"], [film])
+    ]
+    assert report.SpecificCharacterSet == "ISO_IR 192"
+    assert film.summary is not None and len(film.summary.text) == 6
+    home.screener.close()
+    home.spool.close()
 
 
 def test_a_film_that_cannot_be_read_has_a_result_and_a_report(home: Home, tmp_path: Path) -> None:
