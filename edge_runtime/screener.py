@@ -28,9 +28,11 @@ from edge_runtime.bundle import (
 from edge_runtime.context import PatientContext, coarse_region, context_words
 from edge_runtime.delegates import Outputs
 from edge_runtime.delegates.isolation import Limits
+from edge_runtime.drift.reference import Measure, film_values
 from edge_runtime.engine import DelegateUse, Engine
 from edge_runtime.errors import RadiographError
 from edge_runtime.familiarity import FamiliarFilms, film_features
+from edge_runtime.film_measures import measure_film
 from edge_runtime.limb_gate import LimbGate
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Fallback, IntendedUse
@@ -119,7 +121,7 @@ class Screening(BaseModel):
     float32 (rows, columns, 3), the class-activation map: logits by label for each place of the
     network's input. In triage all three are None as well. `scores`, 0..1: what operating points
     cut, by name, for the rule of a study of several films; never to be shown where they are not in
-    the document.
+    the document. `watched`: what tells whether films drift from those of the bundle, by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -161,6 +163,7 @@ class Screening(BaseModel):
     )
     activation: Annotated[npt.NDArray[np.float32] | None, Field(exclude=True, repr=False)] = None
     scores: Annotated[dict[ScoreName, float] | None, Field(exclude=True, repr=False)] = None
+    watched: Annotated[dict[Measure, float] | None, Field(exclude=True, repr=False)] = None
 
 
 class Screener:
@@ -287,7 +290,8 @@ class Screener:
         fusion = calibration.fusion
         start = time.perf_counter()
         pixels, placement = to_network_pixels(radiograph.display, spec)
-        findings = check_quality(radiograph)
+        measures = measure_film(radiograph.display)
+        findings = check_quality(radiograph, measures)
         tensors = [self.quantize(pixels)]
         if calibration.mirror:
             tensors.append(np.ascontiguousarray(tensors[0][:, :, ::-1]))
@@ -364,6 +368,11 @@ class Screener:
             mask_probability=lesion_probability if told else None,
             activation=real["cam"] if told else None,
             scores=decision.scores(probabilities),
+            watched=film_values(
+                measures,
+                familiarity.distance,
+                float(decision.score(probabilities, "tumour")),
+            ),
         )
 
     def refuse(self, error: RadiographError, source: Source) -> Screening:
