@@ -60,6 +60,7 @@ app = typer.Typer(
 app.add_typer(bundle_verbs, name="bundle")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
+app.add_typer(unit_verbs.drift, name="drift")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime import decision
-from edge_runtime.bundle import LABELS
+from edge_runtime.bundle import LABELS, Calibration
 from edge_runtime.drift.reference import (
     LEAST_FILMS,
     MOST_FILMS,
@@ -19,16 +19,29 @@ from edge_runtime.drift.reference import (
     film_values,
     reference_of,
 )
-from edge_runtime.familiarity import film_features
+from edge_runtime.familiarity import FamiliarFilms, film_features
 from edge_runtime.film_measures import FilmMeasures, measure_film
+from edge_runtime.limb_gate import LimbGate
 from edge_runtime.quality import check_quality
 from edge_runtime.radiograph import read_radiograph
-from export.gate import CalibrationFilms, Passed
+from export.conversion import Real
+from export.gate import CalibrationFilms
 from train.fusion import fused_probabilities
 
 
-def drift_reference(given: CalibrationFilms, passed: Passed) -> DriftReference | None:
+def drift_reference(
+    given: CalibrationFilms,
+    outputs: Real,
+    calibration: Calibration,
+    familiar: FamiliarFilms | None,
+    limb_gate: LimbGate | None,
+) -> DriftReference | None:
     """Measure calibration films as a unit measures those that come.
+
+    Parameters
+    ----------
+    outputs
+        Of the int8 file on the calibration films by head, as the device uses them.
 
     Returns
     -------
@@ -41,8 +54,8 @@ def drift_reference(given: CalibrationFilms, passed: Passed) -> DriftReference |
     )
     if len(chosen) < LEAST_FILMS:
         return None
-    calibration, context = passed.calibration, given.films.context
-    real = {head: output[chosen] for head, output in passed.real.items()}
+    context = given.films.context
+    real = {head: output[chosen] for head, output in outputs.items()}
     probabilities = fused_probabilities(
         real, calibration.fusion, tuple(context[film] for film in chosen) if context else ()
     )
@@ -51,11 +64,11 @@ def drift_reference(given: CalibrationFilms, passed: Passed) -> DriftReference |
     no_limb = np.zeros(len(chosen), bool)
     if "embedding" in real:
         features = film_features(real["embedding"])
-        if passed.familiar is not None:
+        if familiar is not None:
             # As the document of a film has it.
-            distances = [round(float(far), 4) for far in passed.familiar.distance(features)]
-        if passed.limb_gate is not None and calibration.limb is not None:
-            no_limb = passed.limb_gate.score(features) > calibration.limb.threshold
+            distances = [round(float(far), 4) for far in familiar.distance(features)]
+        if limb_gate is not None and calibration.limb is not None:
+            no_limb = limb_gate.score(features) > calibration.limb.threshold
     paths = [given.dataset.image_path(given.rows.iloc[film]) for film in chosen]
     with ThreadPoolExecutor() as pool:
         measured = list(pool.map(_measure, paths))

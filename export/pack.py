@@ -158,7 +158,8 @@ def _write(
     if left_out is not None:
         calibration = with_thresholds(calibration, left_out, recipe.export)
     say("measure the films that others will be compared with")
-    calibration = calibration.model_copy(update={"drift": drift_reference(given, passed)})
+    reference = drift_reference(given, passed.real, calibration, passed.familiar, passed.limb_gate)
+    calibration = calibration.model_copy(update={"drift": reference})
     members, half = {MODEL: model}, None
     if fp16:
         say("store the float network in half precision")

@@ -26,7 +26,7 @@ FIGURES: tuple[Figure, ...] = (*MEASURES, "unable")
 BLOCK = 100
 # Of a reference, as many films as these say it as well as more would: beside a block of 100, 500
 # are worth 83 and all films of the world 100. Fewer than the least say little.
-MOST_FILMS, LEAST_FILMS = 500, 30
+MOST_FILMS, LEAST_FILMS = 500, 25
 
 
 class DriftReference(BaseModel):

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -70,10 +70,10 @@ class DriftStatus(_Part):
     alarms: tuple[DriftAlarm, ...] = ()
 
 
-class JudgedBlock(NamedTuple):
-    """A block, and when it began."""
+class JudgedBlock(_Part):
+    """A block that was compared with the reference."""
 
-    number: int
+    number: int = Field(description="1, 2, 3, ... with this bundle")
     began: datetime
     figures: tuple[FigureStatus, ...]
 
@@ -124,7 +124,11 @@ def drift_history(spool: Spool) -> list[JudgedBlock]:
     ):
         found.setdefault(row["block"], []).append(row)
     return [
-        JudgedBlock(number, _time(rows[0]["began_at"]), tuple(map(_figure, _in_order(rows))))
+        JudgedBlock(
+            number=number,
+            began=_time(rows[0]["began_at"]),
+            figures=tuple(map(_figure, _in_order(rows))),
+        )
         for number, rows in found.items()
     ]
 
