@@ -118,7 +118,7 @@ def _judge(
         facts = {
             "figure": figure, "direction": found.direction, "block": block,
             "bundle": bundle_sha256, "p": float(f"{found.p:.2g}"),
-            "then": round(found.then, 4), "now": round(found.now, 4),
+            "value_then": round(found.then, 4), "value_now": round(found.now, 4),
         }  # fmt: skip
         if alarm and since is None:
             since = began
