@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edge_runtime.bundle import Interval, ModelBundle
 
 bundle = typer.Typer(
     no_args_is_help=True,
@@ -18,15 +21,48 @@ TrustedKeys = Annotated[
     Path | None,
     typer.Option("--trusted-keys", help="Folder of .pub keys; one of them must have signed it."),
 ]
+Site = Annotated[
+    Path | None,
+    typer.Option(help="Site file of 'osteoedge calibrate'; needs --trusted-keys."),
+]
+
+
+def load_with_site(path: Path, trusted_keys: Path | None, site: Path | None) -> ModelBundle:
+    """Return a bundle, with the calibration of a site file where there is one.
+
+    Raises
+    ------
+    BundleError, ConfigError
+        As of :func:`edge_runtime.bundle.load_bundle` and :func:`edge_runtime.bundle.with_site`;
+        or a site file is given, and no keys.
+    """
+    from edge_runtime.bundle import load_bundle, with_site
+    from edge_runtime.errors import ConfigError
+
+    loaded = load_bundle(path, trusted_keys)
+    if site is None:
+        return loaded
+    if trusted_keys is None:
+        raise ConfigError(
+            "a site file decides what is flagged, so somebody must stand behind it",
+            "Add --trusted-keys, the folder of the .pub file of whoever signed it",
+            str(site),
+        )
+    return with_site(loaded, site, trusted_keys)
 
 
 @bundle.command()
 def show(
-    path: BundlePath,
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A model bundle, or a site file for one.")
+    ],
     card: Annotated[bool, typer.Option("--card", help="Print the model card instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Say what a bundle is, what it was made from, and who signed it.
+    """Say what a bundle is, what it was made from, and who signed it; or a site file.
+
+    A signature that is not that of the content is refused. Whether its key is one to be trusted,
+    `osteoedge bundle verify --trusted-keys` says.
 
     Example: `osteoedge bundle show knee.osteo`
     """
@@ -38,7 +74,13 @@ def show(
     from rich.table import Table
 
     from edge_runtime.bundle import CARD, MANIFEST, load_bundle
+    from edge_runtime.errors import ConfigError
 
+    if _is_site_file(path):
+        if card:
+            raise ConfigError("a site file has no model card", "Leave --card out", path.name)
+        _show_site(path, as_json=as_json)
+        return
     loaded = load_bundle(path)
     manifest, signature = loaded.manifest, loaded.signature
     identity = {
@@ -85,18 +127,92 @@ def show(
     typer.echo(f"Next: osteoedge bundle verify {path}")
 
 
+def _is_site_file(path: Path) -> bool:
+    """Tell JSON from a zip; what is neither is left to the bundle's reader, which names it."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(1) == b"{"
+    except OSError:
+        return False
+
+
+def _show_site(path: Path, *, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edge_runtime.bundle import load_site
+
+    loaded = load_site(path)
+    site, fit = loaded.site, loaded.site.fitted
+    if as_json:
+        identity = {"sha256": loaded.sha256, "signed_by": loaded.signature.key_id}
+        document = site.model_dump(mode="json", by_alias=True)
+        typer.echo(json.dumps({**document, **identity}, indent=2))
+        return
+    table = Table(title=escape(site.name), title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for point in site.operating_points:
+        told = f"{point.score} >= {point.threshold:.3f}, {point.target}"
+        if fit is not None and point.name in fit.promises:
+            found, promise = fit.rates[point.name].after, fit.promises[point.name]
+            told = (
+                f"{told} (so with probability {promise.assurance:.2f}); here sensitivity "
+                f"{_interval(found.sensitivity)}, specificity {_interval(found.specificity)}"
+            )
+        table.add_row(f"{point.name} -> {point.action}", told)
+    if site.recalibration is not None:
+        _, benign, malignant = site.recalibration.bias
+        table.add_row(
+            "class logits", f"x {site.recalibration.scale:.3f}, benign {benign:+.3f}, "
+            f"malignant {malignant:+.3f}",
+        )  # fmt: skip
+    if fit is None:
+        table.add_row("fitted on", "no films: somebody chose these thresholds")
+    else:
+        where = f", {fit.where}" if fit.where else ""
+        table.add_row("fitted", f"{fit.at:%Y-%m-%d %H:%M} UTC by {fit.software}")
+        table.add_row("fitted on", escape(f"{fit.dataset}{where}"))
+        if fit.synthetic:
+            table.add_row("", "SYNTHETIC: drawings, for demonstration only")
+        table.add_row(
+            "films", f"{fit.films - fit.unable} of {fit.patients} patients, {fit.tumour_patients} "
+            f"with a tumour, {fit.malignant_patients} with a malignant one; centres "
+            f"{escape(', '.join(fit.centres))}; {fit.unable} more could not be checked",
+        )  # fmt: skip
+        table.add_row("films that trained the bundle", escape(fit.training_films))
+        table.add_row(
+            "calibration error",
+            f"{_interval(fit.ece_before)} before, {_interval(fit.ece_after)} after",
+        )
+        table.add_row("data licence", escape(fit.licence))
+        table.add_row("dataset sha256", fit.dataset_sha256)
+    table.add_row("for the manifest sha256", site.manifest_sha256)
+    table.add_row("signed by", loaded.signature.key_id)
+    table.add_row("sha256", loaded.sha256)
+    Console().print(table)
+    typer.echo(f"Next: osteoedge bundle verify NAME.osteo --site {path} --trusted-keys FOLDER")
+
+
+def _interval(figure: Interval) -> str:
+    return f"{figure.value:.2f} ({figure.low:.2f}-{figure.high:.2f})"
+
+
 @bundle.command()
-def verify(path: BundlePath, trusted_keys: TrustedKeys = None) -> None:
+def verify(path: BundlePath, trusted_keys: TrustedKeys = None, site: Site = None) -> None:
     """Check a bundle as a device does: members, hashes, signature, and the golden vectors here.
 
-    Exit code 1 where it must not be used.
+    With a site file, whether a trusted key signed it for this bundle as well. Exit code 1 where
+    one of the two must not be used.
 
     Example: `osteoedge bundle verify knee.osteo --trusted-keys /etc/osteoedge/keys`
     """
-    from edge_runtime.bundle import load_bundle
     from edge_runtime.screener import Screener
 
-    loaded = load_bundle(path, trusted_keys)
+    loaded = load_with_site(path, trusted_keys, site)
     screener = Screener(loaded)
     signature = loaded.signature
     if signature is None:
@@ -110,6 +226,8 @@ def verify(path: BundlePath, trusted_keys: TrustedKeys = None) -> None:
         f"({screener.delegate.version}) reproduces its {loaded.manifest.golden.vectors} golden "
         f"vectors. {who}."
     )
+    if site is not None and loaded.site is not None:
+        typer.echo(f"{site.name} calibrates it for {loaded.site.name}, signed by a trusted key.")
 
 
 @bundle.command()

@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.markup import escape
 
 import edge_runtime
-from edge_runtime.bundle_cli import TrustedKeys
+from edge_runtime.bundle_cli import Site, TrustedKeys
 from edge_runtime.bundle_cli import bundle as bundle_verbs
+from edge_runtime.console.cli import console
 from edge_runtime.errors import (
     ConfigError,
     GateError,
@@ -29,6 +30,7 @@ from edge_runtime.errors import (
     OsteoedgeError,
     ResultError,
 )
+from edge_runtime.feedback.cli import feedback as feedback_verbs
 from edge_runtime.policy import Language
 from edge_runtime.unit import cli as unit_verbs
 
@@ -58,9 +60,11 @@ app = typer.Typer(
 )
 
 app.add_typer(bundle_verbs, name="bundle")
+app.add_typer(feedback_verbs, name="feedback")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
 app.add_typer(unit_verbs.drift, name="drift")
+app.add_typer(console, name="console")
 
 
 def main() -> None:
@@ -159,6 +163,7 @@ def screen(
             "Without it, a single film's is told in English."
         ),
     ] = None,
+    site: Site = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document a line instead of a table.")
     ] = False,
@@ -172,12 +177,12 @@ def screen(
     """
     # Imported here so that 'osteoedge --help' starts without OpenCV and pydicom.
     from edge_runtime.batch import FORMATS, screen_files
-    from edge_runtime.bundle import load_bundle
+    from edge_runtime.bundle_cli import load_with_site
     from edge_runtime.screener import Screener
 
     formats = _listed(write, FORMATS)
     with Screener(
-        load_bundle(bundle, trusted_keys),
+        load_with_site(bundle, trusted_keys, site),
         delegate,
         threads,
         fallback=fallback,

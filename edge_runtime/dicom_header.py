@@ -74,6 +74,12 @@ def text(dataset: Dataset, keyword: str) -> str | None:
     return stripped or None
 
 
+def person(dataset: Dataset, keyword: str) -> str | None:
+    """Return a person's name for people: ``Weber^Maria`` is "Weber Maria" (PS3.5 6.2, PN)."""
+    spellings = (text(dataset, keyword) or "").split("=")
+    return next((" ".join(name.replace("^", " ").split()) for name in spellings if name), None)
+
+
 def numbers(dataset: Dataset, keyword: str) -> list[float | None]:
     """Return an element's values as finite numbers, None for each that is none."""
     return [_finite(value) for value in values(dataset, keyword)]

@@ -146,5 +146,9 @@ class GateError(OsteoedgeError):
     """An export or comparison did not meet its stated bounds. Exit code 3."""
 
 
+class CalibrationError(GateError):
+    """A site's films cannot calibrate a bundle, or not for the sensitivity that is asked for."""
+
+
 class MissingExtraError(OsteoedgeError):
     """A verb needs packages that this installation does not have."""

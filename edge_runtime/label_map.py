@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +105,36 @@ class LabelMap:
     meanings: Mapping[str, Meaning]
     columns: Mapping[str, str]
     dataset: DatasetWords
+
+    def find_columns(
+        self, known: Sequence[str], headings: Collection[str], source: str
+    ) -> dict[str, str]:
+        """Return osteoedge's name of each column that a table has -> its heading there.
+
+        Raises
+        ------
+        ConfigError
+            `[columns]` names a column that is not known, or a heading that is not there.
+        """
+        unknown = set(self.columns) - set(known)
+        if unknown:
+            raise ConfigError(
+                f"[columns] knows no {', '.join(sorted(unknown))}",
+                f"Use {', '.join(known)}",
+                "label map",
+            )
+        named: dict[str, str] = {}
+        for column in known:
+            heading = self.columns.get(column, column)
+            if heading in headings:
+                named[column] = heading
+            elif column in self.columns:
+                raise ConfigError(
+                    f"no column is called {heading!r}, which [columns] names as {column}",
+                    "Correct the label map or the heading",
+                    source,
+                )
+        return named
 
     def require(self, words: Iterable[str], source: str) -> None:
         """Check that every word is known, before anything is written.

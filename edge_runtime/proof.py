@@ -18,6 +18,8 @@ class Proof:
 
     def __init__(self, bundle: ModelBundle) -> None:
         self._manifest = bundle.manifest
+        # Whether a delegate reproduces the exporter's answers is no question of the site.
+        self._fusion = bundle.exported.calibration.fusion
         model, spec = bundle.manifest.model, bundle.manifest.input_spec
         self._questions = [model.quantize(pixels, spec) for pixels in bundle.golden.pixels]
         self._references = [
@@ -70,6 +72,6 @@ class Proof:
         return f"a probability is off by {moved:.3f}" if moved > limits.probability else None
 
     def _probabilities(self, stored: Mapping[str, npt.NDArray[np.int8]]) -> npt.NDArray[np.float64]:
-        """Return the class probabilities that outputs stand for, without mirror and context."""
+        """Return the bundle's own class probabilities of outputs, without mirror and context."""
         real = self._manifest.model.dequantize(stored)
-        return decision.fuse(real, self._manifest.calibration.fusion)
+        return decision.fuse(real, self._fusion)

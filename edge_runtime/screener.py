@@ -95,7 +95,7 @@ class BundleUse(_Part):
     sha256: str
     purpose: Purpose
     data_licence: str
-    site: SiteUse | None = Field(None, description="whose thresholds; None: the bundle's own")
+    site: SiteUse | None = Field(None, description="whose calibration; None: the bundle's own")
 
 
 class OutOfDistribution(_Part):

@@ -75,7 +75,8 @@ def study_summary(decision: Decision, films: Sequence[Screening]) -> tuple[Phras
         said.append(_phrase("films_unable", unable=len(unable), films=len(films)))
         said += chain.from_iterable(_faults(film) for film in unable)
     if decision != "unable" and all(film.intended_use == "localise" for film in films):
-        rules = {film.study_operating_points for film in films}
+        # Without a rule of studies the most urgent film decides, by the rule of films.
+        rules = {film.study_operating_points or film.operating_points for film in films}
         if len(rules) == 1:  # Films that two bundles screened have no rule in common.
             said += _probabilities(films, rules.pop())
         scored = [film for film in films if film.tumour_probability is not None]
@@ -99,6 +100,15 @@ def actions(decision: Decision, films: Sequence[Screening]) -> tuple[Phrase, ...
         if remedies:
             return tuple(remedies)
     return (Phrase(key=f"action.{decision}"),)
+
+
+def to_do(decision: Decision, films: Sequence[Screening]) -> tuple[Phrase, ...]:
+    """Return what is to be done about a film, or the films of a study, in one line.
+
+    Where it is `unable`, why is told as well, of each film that could not be checked.
+    """
+    reasons = chain.from_iterable(_faults(film) for film in films if decision == "unable")
+    return tuple(_once(reasons)) or (Phrase(key=f"action.{decision}"),)
 
 
 def _phrase(name: str, /, **values: Value) -> Phrase:

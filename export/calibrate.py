@@ -229,7 +229,7 @@ def upper_quantile(values: Doubles, alpha: float, beyond: float) -> ConformalQua
     ranked, n = np.sort(values), len(values)
 
     def at(rank: int) -> float:
-        return beyond if rank > n else float(ranked[max(rank, 1) - 1])
+        return beyond if not n or rank > n else float(ranked[max(rank, 1) - 1])
 
     low, high = (int(binom.ppf(edge, n, 1.0 - alpha)) for edge in (0.025, 0.975))
     value = at(int(np.ceil((n + 1) * (1.0 - alpha))))

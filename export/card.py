@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Protocol
 
@@ -116,10 +117,11 @@ def with_fitness(card: str, fitness: Fitness) -> str:
 
 
 def to_page(card: str, title: str) -> str:
-    """Return a card as one HTML page that needs nothing beside it."""
+    """Return a card, or a report in Markdown, as one HTML page that needs nothing beside it."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(card)
     return (
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{title}</title>\n'
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        f"<title>{escape(title)}</title>\n"
         f'<meta name="viewport" content="width=device-width">\n<style>{_STYLE}</style>\n'
         f"{body}</html>\n"
     )

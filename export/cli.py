@@ -1,4 +1,4 @@
-"""The verbs `export`, `compat`, `bundle diff` and `bundle qualify`."""
+"""The verbs `export`, `calibrate`, `compat`, `bundle diff` and `bundle qualify`."""
 
 from __future__ import annotations
 
@@ -347,6 +347,86 @@ def qualify(
     write_fitness(path, fitness, out)
     typer.echo(f"Written: {out}, evaluated")
     typer.echo(f"Next: osteoedge bundle sign {out} --key KEY")
+
+
+def calibrate(
+    path: Annotated[Path, typer.Argument(metavar="NAME.osteo", help="A bundle.")],
+    dataset: Annotated[Path, typer.Argument(help="Labelled films of the site.")],
+    site: Annotated[str, typer.Option(help="The site's name: every result will say it.")],
+    sign: Annotated[Path, typer.Option(help="Private key of 'osteoedge bundle keygen'.")],
+    out: Annotated[Path, typer.Option(help="The site file to write, NAME.osteosite.")],
+    target_sensitivity: Annotated[
+        float, typer.Option(help="Share of tumours to be referred, 0.5 to 1.")
+    ] = 0.90,
+    malignant_sensitivity: Annotated[
+        float | None,
+        typer.Option(help="The same of malignant tumours, for urgent review. Default: the other."),
+    ] = None,
+    where: Annotated[str, typer.Option(help="Only films that satisfy this.")] = "",
+    run: Annotated[
+        Path | None,
+        typer.Option(help="The run that the bundle was exported from: finds its training films."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as JSON.")
+    ] = False,
+) -> None:
+    """Fit a bundle's thresholds and probabilities to one site's films, as a signed site file.
+
+    The films are screened as on a unit. Needed are 60 patients with a tumour and 60 without; exit
+    code 3 where the films do not allow it, and no site file then. Beside it lies a folder with a
+    report, and with the answers to the films: the same call goes on where it was stopped. Films
+    that cannot be read are named, counted as unable, and make exit code 1.
+
+    Example: `osteoedge calibrate knee.osteo clinic --site "District hospital A"
+    --target-sensitivity 0.90 --sign hospital --out hospital-a.osteosite`
+    """
+    import hashlib
+    import json
+
+    from rich.console import Console
+
+    from export.site.calibrating import calibrate_site
+    from export.site.fit import Targets
+    from export.site.report import table
+    from train.dataset.schema import load_dataset
+    from train.progress import bar
+    from train.run import load_run
+
+    malignant = target_sensitivity if malignant_sensitivity is None else malignant_sensitivity
+    targets = Targets(target_sensitivity, malignant)
+    films = load_dataset(dataset).select(where or None)
+    with bar() as progress:
+        done = calibrate_site(
+            path,
+            films,
+            out,
+            name=site,
+            targets=targets,
+            key=sign,
+            where=where or None,
+            run=None if run is None else load_run(run),
+            progress=progress,
+        )
+    for error in done.errors:
+        typer.echo(f"Error {error}", err=True)
+    for warning in done.reported.warnings:
+        typer.echo(f"Warning: {warning}.", err=True)
+    if as_json:
+        sha256 = hashlib.sha256(out.read_bytes()).hexdigest()
+        document = {
+            **done.reported.site.model_dump(mode="json", by_alias=True),
+            "file": str(out), "sha256": sha256, "report": str(done.page),
+            "warnings": done.reported.warnings,
+        }  # fmt: skip
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        Console().print(table(done.reported))
+        typer.echo(f"Written: {out}    Report: {done.page}")
+        typer.echo(f'Next: under [bundle] in unit.toml: site = "{out.name}"')
+        typer.echo("      osteoedge serve --config unit.toml --check")
+    if done.errors:
+        raise typer.Exit(1)
 
 
 def _brief(value: object) -> str:

@@ -50,7 +50,7 @@ class ModelBundle:
     file
         The file's name.
     site
-        Whose thresholds it has in the place of its own; None: its own.
+        Whose calibration it has in the place of its own; None: its own.
     """
 
     manifest: Manifest
@@ -67,16 +67,24 @@ class ModelBundle:
         return _named(self.members)
 
     @property
+    def exported(self) -> Manifest:
+        """The manifest as it was exported, whatever a site file changed."""
+        return Manifest.model_validate_json(self.members[MANIFEST])
+
+    @property
     def deployed_sha256(self) -> str:
         """What a unit runs: of the bundle, or of bundle and site file."""
-        if self.site is None:
-            return self.sha256
-        return _sha256(f"{self.sha256} {self.site.sha256}".encode())
+        return deployed_sha256(self.sha256, self.site.sha256 if self.site else None)
 
     @property
     def model(self) -> bytes:
         """The int8 TFLite file."""
         return self.members[MODEL]
+
+
+def deployed_sha256(bundle: str, site: str | None) -> str:
+    """Return what stands for a bundle and its site file, each named by its SHA-256."""
+    return bundle if site is None else _sha256(f"{bundle} {site}".encode())
 
 
 def write_bundle(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> None:

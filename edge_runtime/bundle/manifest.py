@@ -199,7 +199,7 @@ class Calibration(_Part):
 
 
 class SiteUse(_Part):
-    """Whose thresholds took the place of the bundle's own: :mod:`edge_runtime.bundle.site`."""
+    """Whose calibration took the place of the bundle's own: :mod:`edge_runtime.bundle.site`."""
 
     name: str
     sha256: str

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.dicom_file import MAX_FILE_BYTES
-from edge_runtime.errors import OsteoedgeError, SpoolError
-from edge_runtime.intake.receiving import IncomingFile
+from edge_runtime.errors import SpoolError
+from edge_runtime.intake.receiving import ChangedError, IncomingFile, copy_whole
 from edge_runtime.intake.understanding import enter, understand
 from edge_runtime.spool import Spool
 from edge_runtime.spool.admission import sweep
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 SLOT = "folders"
 """This process's own folder among those of files that are coming in."""
-
-_CHUNK = 1 << 20
 
 
 def run(unit: UnitConfig, life: Life) -> None:
@@ -57,10 +55,6 @@ def run(unit: UnitConfig, life: Life) -> None:
             for folder in folders:
                 folder.look(life)
             life.wait(min(folder.wait_s for folder in folders))
-
-
-class ChangedError(OsteoedgeError):
-    """A file changed while it was read: it is not whole yet."""
 
 
 class WatchedFolder:
@@ -142,7 +136,9 @@ class WatchedFolder:
         else:
             copy = IncomingFile(self._incoming, size, self._reserve)
             try:
-                _copy(file, copy, size, mtime_ns)
+                descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                with os.fdopen(descriptor, "rb", buffering=0):
+                    copy_whole(descriptor, copy, size, mtime_ns, file.name)
                 arrival = understand(copy.path, f"folder:{self._settings.path}")
                 outcome = enter(self._spool, arrival)
             finally:
@@ -196,23 +192,3 @@ class WatchedFolder:
                 log.info("folder is there", extra=where)
             else:
                 log.info("folder is not there", extra=where)
-
-
-def _copy(file: Path, copy: IncomingFile, size: int, mtime_ns: int) -> None:
-    """Copy a file and sync the copy.
-
-    Raises
-    ------
-    ChangedError
-        It is not what it was when it was found whole.
-    """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb", buffering=0) as source:
-        left = size
-        while left and (data := source.read(min(_CHUNK, left))):
-            copy.write(data)
-            left -= len(data)
-        status = os.fstat(descriptor)
-        if left or (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
-            raise ChangedError("changed while it was read", "Wait until it is whole", file.name)
-    copy.finish()

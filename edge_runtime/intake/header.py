@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from edge_runtime.dicom_file import parse_header
-from edge_runtime.dicom_header import body_part, text
+from edge_runtime.dicom_header import body_part, person, text
 from edge_runtime.errors import CorruptRadiographError, RadiographError
 from edge_runtime.spool.admission import FilmHeader, FilmIdentity
 
@@ -60,6 +60,17 @@ def read_film_header(file: Path) -> FilmHeader:
         It is no DICOM file any more.
     """
     return _kept(parse_header(file, _TAGS, file.name)[0])
+
+
+def read_patient_name(file: Path) -> str:
+    """Return the patient's name for people, blank where the header has none.
+
+    Raises
+    ------
+    RadiographError
+        It is no DICOM file any more.
+    """
+    return person(parse_header(file, _TAGS, file.name)[0], "PatientName") or ""
 
 
 def _identity(header: Dataset, name: str) -> FilmIdentity:

@@ -15,11 +15,16 @@ import itertools
 import os
 from pathlib import Path
 
-from edge_runtime.errors import SpoolError, SpoolFullError
+from edge_runtime.errors import OsteoedgeError, SpoolError, SpoolFullError
 
+_CHUNK = 1 << 20
 _numbers = itertools.count()
 # What stat counts a file's blocks in.
 _BLOCK = 512
+
+
+class ChangedError(OsteoedgeError):
+    """A file changed while it was read: it is not whole yet."""
 
 
 class IncomingFile:
@@ -101,6 +106,35 @@ class IncomingFile:
         """Delete it, unless it was moved on; may be called twice."""
         self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+def copy_whole(source: int, copy: IncomingFile, size: int, mtime_ns: int, name: str) -> None:
+    """Copy a file and sync the copy.
+
+    Parameters
+    ----------
+    source
+        Its descriptor.
+    size, mtime_ns
+        Of the file when it was found whole.
+    name
+        Of the file, for errors.
+
+    Raises
+    ------
+    ChangedError
+        It is not what it was when it was found whole.
+    SpoolFullError, SpoolError
+        As of :class:`IncomingFile`.
+    """
+    left = size
+    while left and (data := os.read(source, min(_CHUNK, left))):
+        copy.write(data)
+        left -= len(data)
+    status = os.fstat(source)
+    if left or (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+        raise ChangedError("changed while it was read", "Wait until it is whole", name)
+    copy.finish()
 
 
 def free_space(incoming: Path) -> int:

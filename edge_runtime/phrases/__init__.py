@@ -42,6 +42,8 @@ Value = str | int | float
 # First strong isolate, and pop directional isolate (UAX 9): between them a value keeps its own
 # direction, and the punctuation around it that of the sentence.
 FSI, PDI = "\u2068", "\u2069"
+# Tables of which the page asks for the words themselves.
+_OF_THE_PAGE = ("page.", "notice.", "side.", "body.")
 # No probability is told as certainty.
 _LEAST, _MOST = 0.001, 0.999
 
@@ -117,12 +119,19 @@ def remedy(phrase: Phrase) -> Phrase:
 
 
 def words(language: Language) -> dict[str, str]:
-    """Return the labels of the page, the table `[page]`, by name."""
-    return {
+    """Return what the page says itself.
+
+    Its own labels by name; notices, sides and parts of the body by key; and of the language its
+    `language` code and its `direction`, ltr or rtl.
+    """
+    told = catalogue(language)
+    labels = {
         key.removeprefix("page."): template
-        for key, template in catalogue(language).phrases.items()
-        if key.startswith("page.")
+        for key, template in told.phrases.items()
+        if key.startswith(_OF_THE_PAGE)
     }
+    direction = "rtl" if told.right_to_left else "ltr"
+    return {**labels, "language": language, "direction": direction}
 
 
 def _render(told: Catalogue, key: str, values: Mapping[str, Value]) -> str:

@@ -44,15 +44,6 @@ QUALITY = _private("QUALITY", "Film quality finding")
 FAMILIARITY = _private("FAMILIARITY", "Likeness to the films that the model knows")
 DEGRADED = _private("DEGRADED", "Degraded operation")
 
-# For a radiologist's own report: what `osteoedge feedback import` takes from it.
-READING = _private("READING", "Radiologist's reading: bone tumour or none")
-READINGS = {
-    "no_tumour": _private("READ_NO_TUMOUR", "No bone tumour"),
-    "benign": _private("READ_BENIGN", "Benign bone tumour"),
-    "malignant": _private("READ_MALIGNANT", "Malignant bone tumour"),
-    "not_sure": _private("READ_NOT_SURE", "Not sure"),
-}
-
 # CID 5000.
 LANGUAGES: dict[Language, Code] = {
     "en": Code("en", "RFC5646", "English"),
@@ -61,4 +52,12 @@ LANGUAGES: dict[Language, Code] = {
     "sw": Code("sw", "RFC5646", "Swahili"),
     "hi": Code("hi", "RFC5646", "Hindi"),
     "ar": Code("ar", "RFC5646", "Arabic"),
+}
+# For a radiologist's own report: what `osteoedge feedback import` takes from it.
+READING = _private("READING", "Radiologist's reading: bone tumour or none")
+READINGS = {
+    "no_tumour": _private("READ_NO_TUMOUR", "No bone tumour"),
+    "benign": _private("READ_BENIGN", "Benign bone tumour"),
+    "malignant": _private("READ_MALIGNANT", "Malignant bone tumour"),
+    "not_sure": _private("READ_NOT_SURE", "Not sure"),
 }

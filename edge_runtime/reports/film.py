@@ -20,7 +20,7 @@ from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, result_uid, series_uid
 from edge_runtime.screener import Screening
-from edge_runtime.summary import study_summary
+from edge_runtime.summary import film_summary
 
 # What is made of one film alone; a report is of a study.
 FilmKind = Literal["sc", "seg"]
@@ -67,10 +67,14 @@ def film_objects(
             screening.reasons,
             revision=1,
             films=1,
-            summary=study_summary(screening.decision, [screening]),
+            # By the rule of films, which decided here; studies have thresholds of their own.
+            summary=film_summary(screening),
         )
         instance = Instance(
-            result_uid("sr", work, study_revision=1), series_uid("sr", study, work), 1, made_at
+            result_uid("sr", work, study_revision=1, language=language),
+            series_uid("sr", study, work),
+            number=1,
+            made_at=made_at,
         )
         report = study_report(
             [ReportedFilm(header, screening)], study_of_one, instance, language=language

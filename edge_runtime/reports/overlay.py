@@ -62,12 +62,30 @@ def draw_overlay(
         film_shape = (radiograph.display.shape[0], radiograph.display.shape[1])
         mask = to_film(screening.mask, place(film_shape, spec), spec)
         _draw_mask(picture, mask)
-    for lesion in screening.lesions:
-        x0, y0, x1, y1 = (round(value * scale) for value in lesion.box)
-        cv2.rectangle(picture, (x0, y0), (x1, y1), _ORANGE, 2, cv2.LINE_AA)
-        _write(picture, f"{lesion.score:.2f}", (x0, max(y0 - 6, 14)), 0.5, _ORANGE)
+    _draw_boxes(picture, screening, scale)
     lines = _words(screening) + [(remark, 0.5, _ORANGE) for remark in remarks]
     return _framed(picture, lines)
+
+
+def film_png(radiograph: Radiograph, long_side: int, screening: Screening | None = None) -> bytes:
+    """Return the film alone as a PNG of its own proportions, with what was marked where it is told.
+
+    Parameters
+    ----------
+    long_side
+        Of the picture, in pixels.
+    screening
+        It may have been read again from its JSON document: boxes are drawn. Below them stands what
+        every result says.
+    """
+    picture, scale = _film(radiograph, long_side)
+    if screening is not None:
+        _draw_boxes(picture, screening, scale)
+        words = SYNTHETIC if screening.synthetic else screening.notice
+        wide = cv2.getTextSize(words, _FONT, 0.5, 1)[0][0]
+        size = 0.5 * min(1.0, (picture.shape[1] - 12) / wide)
+        _write(picture, words, (6, picture.shape[0] - 8), size, _WHITE)
+    return _png(picture)
 
 
 def mask_png(radiograph: Radiograph, mask: Picture, spec: InputSpec) -> bytes:
@@ -118,6 +136,13 @@ def _film(radiograph: Radiograph, long_side: int) -> tuple[Picture, float]:
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = cv2.resize(display, size, interpolation=interpolation)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_GRAY2BGR), np.uint8), scale
+
+
+def _draw_boxes(picture: Picture, screening: Screening, scale: float) -> None:
+    for lesion in screening.lesions:
+        x0, y0, x1, y1 = (round(value * scale) for value in lesion.box)
+        cv2.rectangle(picture, (x0, y0), (x1, y1), _ORANGE, 2, cv2.LINE_AA)
+        _write(picture, f"{lesion.score:.2f}", (x0, max(y0 - 6, 14)), 0.5, _ORANGE)
 
 
 def _draw_mask(picture: Picture, mask: npt.NDArray[np.uint8]) -> None:

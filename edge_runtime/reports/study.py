@@ -41,7 +41,7 @@ class StudySummary:
     films
         How many films the decision rests on.
     summary
-        Of :func:`edge_runtime.summary.study_summary`.
+        Of :mod:`edge_runtime.summary`.
     """
 
     decision: Decision

@@ -11,6 +11,7 @@ import json
 from dataclasses import astuple, dataclass
 from typing import Literal
 
+from edge_runtime.policy import Language
 from edge_runtime.screener import Screening
 
 ResultKind = Literal["sr", "sc", "seg", "ko"]
@@ -42,7 +43,10 @@ class WorkIdentity:
 
 
 def result_uid(
-    kind: ResultKind, *identities: WorkIdentity, study_revision: int | None = None
+    kind: ResultKind,
+    *identities: WorkIdentity,
+    study_revision: int | None = None,
+    language: Language | None = None,
 ) -> str:
     """Return the SOP Instance UID of a result.
 
@@ -53,9 +57,12 @@ def result_uid(
     study_revision
         For a result of a study: its revision. A study whose late view was withdrawn speaks of the
         films of an earlier report again, and is another report all the same.
+    language
+        Of a result that has words of one.
     """
     work = sorted(json.dumps(astuple(identity)) for identity in identities)
-    return derived_uid("result", kind, study_revision, *work)
+    told = () if language is None else (language,)
+    return derived_uid("result", kind, study_revision, *told, *work)
 
 
 def series_uid(kind: ResultKind, study_instance_uid: str, identity: WorkIdentity) -> str:

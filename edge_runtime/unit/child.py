@@ -1,6 +1,7 @@
 """One process of the unit: `python -m edge_runtime.unit.child ROLE CONFIG`, started by the service.
 
-Roles: `receiver` (DICOM), `folders`, `worker`, `outbox`. Each imports only what it needs.
+Roles: `receiver` (DICOM), `folders`, `worker`, `outbox`, `console`. Each imports only what it
+needs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ GATE, CONFIG = 3, 2
 def main() -> int:
     """Run one role until asked to stop; return the exit code."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=("receiver", "folders", "worker", "outbox"))
+    parser.add_argument("role", choices=("receiver", "folders", "worker", "outbox", "console"))
     parser.add_argument("config", type=Path)
     parser.add_argument("--line", type=int, help="descriptor of the socket to the service")
     parser.add_argument("--listener", type=int, help="descriptor of the listening socket")
@@ -67,6 +68,10 @@ def _run(role: str, unit: UnitConfig, listener: int | None, slot: int, life: Lif
 
             bundle = load_servable(unit.bundle)
             outbox.run(unit, life, lambda spool: is_live(spool, bundle))
+        case "console":
+            from edge_runtime.console import server
+
+            server.run(unit, life)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,8 @@ def show_mode(config: Config) -> None:
         now = current_mode(spool, bundle)
     who = f"by {now.person}: {now.reason}" if now.person else "nobody let its results out"
     manifest = bundle.manifest
-    typer.echo(f"{now.name}: {manifest.name} {manifest.version} ({manifest.purpose}), {who}.")
+    site = "" if bundle.site is None else f", calibrated for {bundle.site.name}"
+    typer.echo(f"{now.name}: {manifest.name} {manifest.version} ({manifest.purpose}){site}, {who}.")
     if not now.live and manifest.purpose == "evaluated":
         typer.echo(f"Next: osteoedge mode live --config {config} --by NAME --reason TEXT")
 

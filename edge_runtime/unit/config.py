@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from datetime import time
 from pathlib import Path
@@ -43,10 +44,18 @@ def _window(text: object) -> object:
     return {"opens": match[1], "closes": match[2]}
 
 
+def _socket_path(path: Path) -> Path:
+    """sun_path of unix(7) has 108 bytes, with its end; relative paths grow by their folder."""
+    if len(os.fsencode(path)) > 100:
+        raise ValueError("the path of a Unix socket has at most 100 bytes")
+    return path
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Network = Annotated[str, AfterValidator(_network)]
 Address = Annotated[str, AfterValidator(_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 
 
 class _Section(BaseModel):
@@ -58,7 +67,7 @@ class BundleSettings(_Section):
 
     path: Path = Field(description="the signed .osteo file")
     trusted_keys: Path = Field(description="folder of .pub keys; one of them must have signed it")
-    site: Path | None = Field(None, description="this site's own thresholds, signed likewise")
+    site: Path | None = Field(None, description="this site's own calibration, signed likewise")
 
 
 class ScreeningSettings(_Section):
@@ -206,17 +215,79 @@ class HealthSettings(_Section):
         return self
 
 
+class ServerTls(_Section):
+    """TLS of a web server: it shows a certificate, and its callers sign in."""
+
+    certificate: Path = Field(description="PEM, ours, with the chain below the authority")
+    key: Path = Field(description="PEM, ours, without passphrase")
+
+
+class Account(_Section):
+    """A person who may call the console over the network."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")
+    password: str = Field(
+        pattern=r"^scrypt:[A-Za-z0-9+/]{22}==:[A-Za-z0-9+/]{43}=$",
+        description="hashed, as 'osteoedge console account' prints it",
+    )
+
+
+class ConsoleSettings(_Section):
+    """The local HTTP API, and the page that the technologist sees."""
+
+    socket: Annotated[Path, AfterValidator(_socket_path)] | None = Field(
+        None, description="Unix socket; who calls is known by user id"
+    )
+    users: tuple[str, ...] = Field(
+        (), description="names or ids of users who may call there, beside our own and root"
+    )
+    bind: Address = "127.0.0.1"
+    port: Port = 9180
+    token_file: Path | None = Field(
+        None, description="holds what callers on loopback show; none: no TCP port without accounts"
+    )
+    tls: ServerTls | None = Field(None, description="needed beyond loopback")
+    accounts: tuple[Account, ...] = Field((), description="needed beyond loopback")
+    hosts: tuple[HostName, ...] = Field(
+        (), description="names that the unit is called by, beside its address"
+    )
+    submit_from: tuple[Path, ...] = Field(
+        (), description="folders from which callers on the socket may have a film taken by its path"
+    )
+    film_mib: int = Field(200, ge=1, le=2000, description="largest film that is accepted")
+
+    @property
+    def has_port(self) -> bool:
+        """Whether it is served by TCP, too."""
+        return self.token_file is not None or bool(self.accounts)
+
+    @model_validator(mode="after")
+    def _behind_locks(self) -> Self:
+        if self.socket is None and not self.has_port:
+            raise ValueError("give a socket, a token_file or accounts: nobody could call")
+        names = [account.name for account in self.accounts]
+        if len(set(names)) < len(names):
+            raise ValueError("two accounts have the same name")
+        if not ipaddress.ip_address(self.bind).is_loopback:
+            if self.tls is None or not self.accounts:
+                raise ValueError("beyond loopback, the console needs tls and accounts")
+            if self.token_file is not None:
+                raise ValueError("a token is for loopback: beyond it, people sign in by name")
+        return self
+
+
 class UnitConfig(_Section):
     """The content of unit.toml."""
 
     name: str = Field("unit", pattern=r"^[A-Za-z0-9_-]{1,16}$", description="station name")
-    language: Language = Field("en", description="of the summary in reports")
+    language: Language = Field("en", description="of the summary in reports, and of the page")
     bundle: BundleSettings
     spool: SpoolSettings
     intake: IntakeSettings
     screening: ScreeningSettings = ScreeningSettings()
     destinations: tuple[AnyDestination, ...] = ()
     health: HealthSettings | None = HealthSettings()
+    console: ConsoleSettings | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -256,4 +327,6 @@ def _anchored(part: Part, folder: Path) -> Part:
             changed[name] = _anchored(value, folder)
         elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
             changed[name] = tuple(_anchored(item, folder) for item in value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], Path):
+            changed[name] = tuple(folder / item for item in value)
     return part.model_copy(update=changed)

@@ -21,11 +21,12 @@ from edge_runtime.spool.audit import hashed
 
 OURS = "edge_runtime"
 # Of ``extra``, what may be written. Film, study, object and file: what ``hashed`` makes of a UID,
-# or of a file's path, which may hold a name. Role: which of the unit's processes.
+# or of a file's path, which may hold a name. Role: which of the unit's processes. Request: its
+# method and route, without what was filled in.
 FIELDS = (
     "film", "study", "object", "kind", "outcome", "source", "destination", "status", "reason",
     "attempts", "size", "freed_bytes", "wait_s", "seconds", "role", "exit_code", "port", "audit",
-    "slot", "peer", "file", "files", "folder",
+    "slot", "peer", "file", "files", "folder", "request",
 )  # fmt: skip
 _FOREIGN = ("pydicom", "highdicom", "dicomweb_client", "urllib3")
 # It tells of all that a peer does wrong, several times: a scan of ports would fill the log. Whom we

@@ -83,6 +83,20 @@ def is_live(spool: Spool, bundle: ModelBundle) -> bool:
     return current_mode(spool, bundle).live
 
 
+def was_live(spool: Spool, deployed_sha256: str, at: float) -> bool:
+    """Return whether what a bundle said at a time could leave the unit.
+
+    Parameters
+    ----------
+    deployed_sha256
+        Of bundle and site file (:func:`edge_runtime.bundle.deployed_sha256`).
+    at
+        UTC seconds since 1970.
+    """
+    last = spool.row("SELECT * FROM mode WHERE at <= ? ORDER BY id DESC LIMIT 1", at)
+    return last is not None and bool(last["live"]) and last["bundle_sha256"] == deployed_sha256
+
+
 def go_live(spool: Spool, bundle: ModelBundle, person: str, reason: str) -> None:
     """Let results out, from now on, as long as this bundle is loaded.
 

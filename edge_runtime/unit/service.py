@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 # How long a process may be silent, in seconds. The worker may be loading a delegate, and a GPU
 # compiles its shaders then.
 _RECEIVER_SILENCE_S, _SILENCE_S, _WORKER_SILENCE_S = 30.0, 120.0, 300.0
+_CONSOLE_SILENCE_S = 30.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 # A process that ran this long is well: its next end is counted from the start.
 _WELL_S = 10.0
@@ -268,11 +269,17 @@ def _parts(unit: UnitConfig, listener: socket.socket | None) -> Iterator[Part]:
     yield Part("worker", "worker", _WORKER_SILENCE_S)
     if unit.destinations:
         yield Part("outbox", "outbox", _SILENCE_S)
+    if unit.console is not None:
+        yield Part("console", "console", _CONSOLE_SILENCE_S)
 
 
 def _forget_receivers(spool: Spool, parts: Iterable[Part]) -> None:
     """Delete what receivers left that are there no more: each sweeps its own folder only."""
-    ours = {"folders", *(part.arguments[-1] for part in parts if part.role == "receiver")}
+    ours = {
+        "folders",
+        "console",
+        *(part.arguments[-1] for part in parts if part.role == "receiver"),
+    }
     for folder in (spool.folder / INCOMING).iterdir():
         if folder.is_dir() and folder.name not in ours:
             shutil.rmtree(folder)

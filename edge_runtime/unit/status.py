@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.markup import escape
 from rich.table import Table
 
-from edge_runtime.bundle import Purpose
+from edge_runtime.bundle import Purpose, SiteUse
 from edge_runtime.drift.status import DriftStatus, drift_line, drift_status
 from edge_runtime.engine import DelegateUse
 from edge_runtime.errors import ConfigError, GateError
@@ -43,6 +43,7 @@ class InstalledBundle(_Part):
     version: str
     sha256: str
     purpose: Purpose
+    site: SiteUse | None = Field(None, description="whose calibration; None: the bundle's own")
 
 
 class ModeStatus(_Part):
@@ -136,9 +137,8 @@ def read_status(unit: UnitConfig, system: Path = Path("/")) -> Status:
     with open_spool(unit.spool.directory) as spool:
         mode = _mode(unit, spool)
         now = spool.now()
-        disk = shutil.disk_usage(spool.folder)
         pid = service_pid(spool.folder)
-        delegate, degraded = spool.setting(DELEGATE_SETTING), spool.setting(DEGRADED_SETTING)
+        delegate, degraded = delegate_of(spool)
         return Status(
             notice=STANDING_SENTENCE,
             unit=unit.name,
@@ -150,16 +150,31 @@ def read_status(unit: UnitConfig, system: Path = Path("/")) -> Status:
             oldest_waiting_s=figures.oldest_waiting_s(spool),
             last_results=tuple(_last_results(spool, mode)),
             studies=_studies(spool),
-            destinations=_destinations(unit, spool, now),
+            destinations=destinations_of(unit, spool, now),
             quarantine=figures.quarantined(spool),
-            delegate=None if delegate is None else DelegateUse.model_validate_json(delegate),
-            degraded=() if degraded is None else tuple(json.loads(degraded)),
+            delegate=delegate,
+            degraded=degraded,
             drift=drift_status(spool),
-            disk=DiskStatus(free=disk.free, total=disk.total, reserve=unit.spool.reserve_mib << 20),
+            disk=disk_of(unit, spool),
             temperature_c=temperature_c(system),
             battery=battery(system),
             audit_head=audit.head(spool),
         )
+
+
+def delegate_of(spool: Spool) -> tuple[DelegateUse | None, tuple[str, ...]]:
+    """Return what runs the model, as the worker said last, and what is degraded."""
+    delegate, degraded = spool.setting(DELEGATE_SETTING), spool.setting(DEGRADED_SETTING)
+    return (
+        None if delegate is None else DelegateUse.model_validate_json(delegate),
+        () if degraded is None else tuple(json.loads(degraded)),
+    )
+
+
+def disk_of(unit: UnitConfig, spool: Spool) -> DiskStatus:
+    """Return how much space the spool's file system has."""
+    disk = shutil.disk_usage(spool.folder)
+    return DiskStatus(free=disk.free, total=disk.total, reserve=unit.spool.reserve_mib << 20)
 
 
 def report(status: Status) -> Iterator[Table]:
@@ -177,6 +192,8 @@ def report(status: Status) -> Iterator[Table]:
         if installed
         else f"refused: {mode.refused}",
     )
+    if installed and installed.site:
+        table.add_row("calibrated for", escape(f"{installed.site.name}, {installed.site.sha256}"))
     who = f", by {mode.person}, {_told(mode.since)}: {mode.reason}" if mode.person else ""
     table.add_row("mode", escape(f"{mode.mode}{who}"))
     table.add_row("films", _counted(status.films))
@@ -227,6 +244,7 @@ def _mode(unit: UnitConfig, spool: Spool) -> ModeStatus:
             version=manifest.version,
             sha256=bundle.sha256,
             purpose=manifest.purpose,
+            site=bundle.site,
         ),
     )
 
@@ -253,7 +271,8 @@ def _studies(spool: Spool) -> StudiesStatus:
     return StudiesStatus(total=total, unreported=unreported)
 
 
-def _destinations(unit: UnitConfig, spool: Spool, now: float) -> dict[str, DestinationStatus]:
+def destinations_of(unit: UnitConfig, spool: Spool, now: float) -> dict[str, DestinationStatus]:
+    """Return how deliveries stand, by destination."""
     midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
     today = figures.sent_bytes_since(spool, midnight.timestamp())
     counts: dict[str, dict[str, int]] = {one.name: {} for one in unit.destinations}

@@ -303,7 +303,12 @@ class Worker:
                 films.append(ReportedFilm(header, screening))
         identities = [self._identity(v.content_sha256, v.result_revision) for v in study.views]
         instance = Instance(
-            uid=result_uid("sr", *identities, study_revision=study.revision),
+            uid=result_uid(
+                "sr",
+                *identities,
+                study_revision=study.revision,
+                language=self._unit.language,
+            ),
             series_uid=series_uid("sr", study.study_instance_uid, identities[0]),
             number=study.revision,
             made_at=self._now(),

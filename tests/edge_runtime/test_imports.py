@@ -41,3 +41,14 @@ def test_every_public_name_is_there() -> None:
         assert name in dir(edge_runtime)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = edge_runtime.no_such_name
+
+
+def test_feedback_needs_nothing_of_the_workstation() -> None:
+    names = ("page", "report", "importing", "export", "cli")
+    loaded = loaded_by("; ".join(f"import edge_runtime.feedback.{name}" for name in names))
+    assert {"pydicom", "dicomanonymizer"} <= loaded
+    assert not loaded & {"train", "export", "pandas", "scipy", "jinja2", "tensorflow", "matplotlib"}
+
+
+def test_the_list_of_verbs_loads_nothing_of_feedback() -> None:
+    assert not loaded_by("import edge_runtime.cli") & {"pydicom", "dicomanonymizer", "highdicom"}

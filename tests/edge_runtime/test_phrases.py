@@ -201,8 +201,14 @@ def test_a_phrase_is_data() -> None:
 
 def test_words_are_the_labels_of_the_page() -> None:
     for language in LANGUAGES:
-        labels = words(language)
-        assert all(catalogue(language).phrases[f"page.{name}"] == labels[name] for name in labels)
+        labels, phrases = words(language), catalogue(language).phrases
+        assert labels.pop("language") == language
+        assert labels.pop("direction") == ("rtl" if language == "ar" else "ltr")
+        for name, label in labels.items():
+            assert label == phrases[name if "." in name else f"page.{name}"]
+        assert {"page.today", "notice.standing", "side.left", "body.knee"} <= {
+            name if "." in name else f"page.{name}" for name in labels
+        }
 
 
 def test_english_is_what_all_other_outputs_say() -> None:

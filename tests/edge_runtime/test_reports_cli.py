@@ -80,6 +80,16 @@ def test_the_report_is_the_document_as_dicom(out: Path) -> None:
     assert any(STANDING_SENTENCE in words for words in texts(report))
 
 
+def test_the_report_tells_the_summary_of_the_document(out: Path) -> None:
+    for name in ("marked", "other", "cine"):
+        (told,) = (
+            item.TextValue
+            for item in dcmread(out / f"{name}.sr.dcm").ContentSequence
+            if item.ConceptNameCodeSequence[0].CodeMeaning == "Summary"
+        )
+        assert told.split("\r\n") == document(out, name)["summary"]["text"]["en"]
+
+
 def test_the_segmentation_is_the_mask(films: Path, out: Path, trained: Trained) -> None:
     film = read_radiograph(films / "marked.dcm")
     with Screener(load_bundle(trained.bundle)) as screener:

@@ -66,6 +66,8 @@ def test_kinds_films_and_revisions_of_a_study_do_not_share_uids() -> None:
         result_uid("sr", FILM, second),
         result_uid("sr", FILM, study_revision=1),
         result_uid("sr", FILM, study_revision=2),
+        result_uid("sr", FILM, study_revision=2, language="en"),
+        result_uid("sr", FILM, study_revision=2, language="fr"),
         series_uid("sr", "1.2.3", FILM),
         series_uid("sc", "1.2.3", FILM),
         series_uid("sr", "1.2.4", FILM),

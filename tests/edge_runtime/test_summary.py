@@ -157,8 +157,23 @@ def test_what_to_do_about_a_study_is_said_once() -> None:
     assert [phrase.key for phrase in actions("urgent_review", films)] == ["action.urgent_review"]
 
 
+def test_without_a_rule_of_studies_that_of_films_is_told() -> None:
+    films = [summaries.film(1, study_operating_points=()),
+             summaries.quiet(2, study_operating_points=())]  # fmt: skip
+    assert "81.0% (threshold 60.0%)" in english(study_summary("urgent_review", films))
+
+
+def test_the_rule_of_studies_goes_before_that_of_films() -> None:
+    (malignant, _) = summaries.points("study")
+    strict = (malignant.model_copy(update={"threshold": 0.7}),)
+    told = english(study_summary("urgent_review", [summaries.film(study_operating_points=strict)]))
+    assert "81.0% (threshold 70.0%)" in told and "60.0%" not in told
+
+
 def test_films_of_two_bundles_have_no_rule_in_common() -> None:
-    other = summaries.quiet(2, study_operating_points=())
+    (malignant, _) = summaries.points("study")
+    strict = (malignant.model_copy(update={"threshold": 0.7}),)
+    other = summaries.quiet(2, study_operating_points=strict)
     told = english(study_summary("urgent_review", [summaries.film(1), other]))
     assert "threshold" not in told and "suspicion of malignancy" in told
 

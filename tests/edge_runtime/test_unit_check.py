@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from edge_runtime.console.accounts import make_token
 from edge_runtime.errors import ConfigError, GateError
 from edge_runtime.spool import Spool
 from edge_runtime.spool.audit import record
@@ -294,6 +295,34 @@ def test_watched_folders(tmp_path: Path) -> None:
     assert watching(tmp_path / "unplugged") == ["warning"]
     assert watching(tmp_path) == ["failure"], "the spool lies within"
     assert watching(tmp_path / "spool" / "films") == ["failure"]
+
+
+def test_what_the_console_needs(tmp_path: Path) -> None:
+    token, sockets = tmp_path / "token", tmp_path / "run"
+    console: dict[str, object] = {
+        "token_file": token, "socket": sockets / "console.sock", "port": free_port(),
+        "submit_from": [tmp_path / "films"],
+    }  # fmt: skip
+
+    def told(**changes: object) -> list[tuple[str, str]]:
+        return about(check_unit(without_bundle(tmp_path, console=console | changes)), "console")
+
+    assert [level for level, _ in told()] == ["failure", "failure", "warning"]
+    assert "the token cannot be read" in told()[0][1]
+    make_token(token)
+    sockets.mkdir()
+    (tmp_path / "films").mkdir()
+    assert [level for level, _ in told()] == ["ok", "ok"]
+    token.chmod(0o644)
+    assert ("failure", f"{token}: other users may read the token") in told()
+    assert "there is no such user" in told(users=["no-such-user"])[0][1]
+    with socket.create_server(("127.0.0.1", free_port())) as other:
+        port = other.getsockname()[1]
+        taken = without_bundle(tmp_path, console=console | {"port": port})
+        assert "failure" in levels(check_unit(taken), "port")
+    tls = {"certificate": tmp_path / "absent.pem", "key": tmp_path / "absent.key"}
+    findings = check_unit(without_bundle(tmp_path, console=console | {"tls": tls}))
+    assert levels(findings, "tls of the console") == ["failure", "failure"]
 
 
 def write_certificate(folder: Path, name: str, days: float) -> tuple[Path, Path]:

@@ -37,6 +37,7 @@ from rich.progress import Progress
 
 import edge_runtime
 from edge_runtime import dicom_file, pictures
+from edge_runtime.deidentify import dataset_film
 from edge_runtime.deidentify.anatomy import VIEWS
 from edge_runtime.deidentify.film import METHOD_CODES, capped_age, deidentify
 from edge_runtime.deidentify.profile import Action, action_for, table_code
@@ -761,7 +762,7 @@ def test_patient_visit_order_and_signature_go_whole() -> None:
 def test_a_film_that_would_show_something_else_is_left_out(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = importer.deidentify
+    real = dataset_film.deidentify
 
     def inverts(data: bytes, secret: Secret, *, age_years: float | None, source: str) -> object:
         ds = pydicom.dcmread(BytesIO(data))
@@ -769,7 +770,7 @@ def test_a_film_that_would_show_something_else_is_left_out(
             ds.PhotometricInterpretation = "MONOCHROME2"
         return real(as_bytes(ds), secret, age_years=age_years, source=source)
 
-    monkeypatch.setattr(importer, "deidentify", inverts)
+    monkeypatch.setattr(dataset_film, "deidentify", inverts)
     result = import_dicom(DicomSource(export, labels(tmp_path, ALL)), tmp_path / "out", QUIET)
     assert result.films == 3
     assert {failure.what for failure in result.failures} == {

@@ -53,16 +53,30 @@ def roc(read: pd.DataFrame) -> str:
 
 def reliability(read: pd.DataFrame) -> str:
     """Draw how often a tumour was there against how probable it was said to be."""
+    return _svg(_reliability({"": read}))
+
+
+def reliability_png(by_name: Mapping[str, pd.DataFrame]) -> bytes:
+    """Draw the same of several calibrations in one picture, PNG."""
+    stream = io.BytesIO()
+    _reliability(by_name).savefig(stream, format="png", dpi=150)
+    return stream.getvalue()
+
+
+def _reliability(by_name: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = _axes("tumour probability, as stated", "share that was a tumour")
     axes.set_ylim(0, 1.02)
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
-    probability = 1.0 - read["p_no_tumour"].to_numpy(np.float64)
-    tumour = (read["label"] != "no_tumour").to_numpy()
-    groups = np.array_split(np.argsort(probability), min(_BINS, len(read)))
-    stated = [probability[group].mean() for group in groups]
-    found = [tumour[group].mean() for group in groups]
-    axes.plot(stated, found, marker="o", color=COLOURS["tumour"])
-    return _svg(figure)
+    for (name, read), colour in zip(by_name.items(), _MODELS, strict=False):
+        probability = 1.0 - read["p_no_tumour"].to_numpy(np.float64)
+        tumour = (read["label"] != "no_tumour").to_numpy()
+        groups = np.array_split(np.argsort(probability), min(_BINS, len(read)))
+        stated = [probability[group].mean() for group in groups]
+        found = [tumour[group].mean() for group in groups]
+        axes.plot(stated, found, marker="o", color=colour, label=name)
+    if len(by_name) > 1:
+        axes.legend(frameon=False, loc="upper left")
+    return figure
 
 
 def scores(read: pd.DataFrame, thresholds: dict[str, float]) -> str:

@@ -199,6 +199,17 @@ def discrimination(predictions: pd.DataFrame, *, resamples: int = RESAMPLES) -> 
     return with_intervals(known["patient_id"], measure, resamples)
 
 
+def calibration(predictions: pd.DataFrame, *, resamples: int = RESAMPLES) -> dict[str, Metric]:
+    """Return ece and brier alone, as :func:`evaluate` does."""
+    read = predictions[predictions["label"].notna() & predictions["p_no_tumour"].notna()]
+    films = Films.of(read)
+
+    def measure(weights: Doubles) -> dict[str, Doubles]:
+        return _calibration(films.labels, films.probabilities, weights)
+
+    return with_intervals(read["patient_id"], measure, resamples)
+
+
 def paired_differences(
     first: pd.DataFrame, second: pd.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Metric]:
@@ -343,7 +354,6 @@ def _measure(films: Films, weights: Doubles, points: Sequence[Threshold]) -> dic
     labels, probabilities = films.labels[readable], films.probabilities[readable]
     read = weights[:, readable]
     by_class = _class_areas(labels, probabilities, read)
-    squares = ((probabilities - np.eye(len(LABELS))[labels]) ** 2).sum(axis=1)
     scored = ~np.isnan(films.tumour_score)
     tumour, score = films.labels[scored] > 0, films.tumour_score[scored]
     found = {
@@ -357,8 +367,7 @@ def _measure(films: Films, weights: Doubles, points: Sequence[Threshold]) -> dic
         # A film on which nothing is marked has no distance, and would flatter hd95 in silence.
         "marked_rate": mean(weights, ~np.isnan(films.hd95), ~np.isnan(films.dice)),
         "false_mask_rate": mean(weights, films.painted, ~np.isnan(films.painted)),
-        "ece": _calibration_error(labels, probabilities, read),
-        "brier": mean(read, squares),
+        **_calibration(labels, probabilities, read),
         "spec_at_sens90": _specificity_at(0.90, tumour, score, weights[:, scored]),
         "coverage": mean(weights, ~films.unable, films.decided),
         "benign_referred": mean(weights, films.referred, films.decided & (films.labels == 1)),
@@ -402,6 +411,16 @@ def _specificity_at(
     enough = (wanted > 0) & (hits.cumsum(axis=1) >= wanted - 1e-9)
     flagged = np.where(enough, misses.cumsum(axis=1), np.nan)
     return 1.0 - divide(np.fmin.reduce(flagged, axis=1, initial=np.nan), misses.sum(axis=1))
+
+
+def _calibration(
+    labels: npt.NDArray[np.int32], probabilities: Doubles, weights: Doubles
+) -> dict[str, Doubles]:
+    squares = ((probabilities - np.eye(len(LABELS))[labels]) ** 2).sum(axis=1)
+    return {
+        "ece": _calibration_error(labels, probabilities, weights),
+        "brier": mean(weights, squares),
+    }
 
 
 def _calibration_error(

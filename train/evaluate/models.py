@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from edge_runtime import decision
 from edge_runtime.bundle import (
-    LABELS,
     Fusion,
     OperatingPoint,
     Provenance,
@@ -74,10 +73,10 @@ class BundleModel:
     ``context = False`` keeps what is known beside the pixels from it.
     """
 
-    def __init__(self, path: Path, *, context: bool = True) -> None:
-        bundle = load_bundle(path)
+    def __init__(self, path: Path, *, context: bool = True, delegate: str = "auto") -> None:
+        self.bundle = bundle = load_bundle(path)
         self.manifest = manifest = bundle.manifest
-        self._screener = Screener(bundle, threads=2)
+        self._screener = Screener(bundle, delegate, threads=2)
         self.takes_context = bool(manifest.calibration.fusion.context)
         self._pixels_only = self.takes_context and not context
         without = ", pixels only" if self._pixels_only else ""
@@ -108,17 +107,18 @@ class BundleModel:
         if self._pixels_only:
             radiograph = replace(radiograph, age_years=None, sex=None, body_part=None)
         screening = self._screener.screen(radiograph)
-        if screening.probabilities is None:
+        if screening.scores is None:
             raise AssertionError("a readable film gets probabilities")
         mask_logits = None
         if screening.mask_probability is not None:
             # Back to logits, which is what the grid interpolates.
             lesion = np.clip(screening.mask_probability.astype(np.float64), 1e-7, 1.0 - 1e-7)
             mask_logits = np.log(lesion / (1.0 - lesion)).astype(np.float32)
-        no_tumour, benign, malignant = (screening.probabilities[label] for label in LABELS)
+        # Not the document's probabilities, which are rounded: a threshold cuts these.
+        tumour, malignant = screening.scores["tumour"], screening.scores["malignant"]
         return Answer(
             decision=screening.decision,
-            probabilities=(no_tumour, benign, malignant),
+            probabilities=(1.0 - tumour, max(tumour - malignant, 0.0), malignant),
             shape=_shape(radiograph),
             mask_logits=mask_logits,
         )

@@ -8,6 +8,7 @@
     storage        spool, disk and watched folders
     network        ports, and names of destinations
     credentials    keys, certificates and tokens
+    console        who may call the local API
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from edge_runtime.unit.check.console import check_console
 from edge_runtime.unit.check.credentials import check_keys, check_tls
 from edge_runtime.unit.check.finding import Finding, exit_code, report
 from edge_runtime.unit.check.gates import check_bundle, check_encryption, pass_gates
@@ -44,6 +46,7 @@ def check_unit(unit: UnitConfig, system: Path = Path("/")) -> list[Finding]:
         "folder": lambda: check_folders(unit),
         "keys": lambda: check_keys(unit),
         "tls": lambda: check_tls(unit),
+        "console": lambda: check_console(unit),
         "destination": lambda: check_names(unit),
         "clock": lambda: [check_clock(unit)],
     }

@@ -40,6 +40,9 @@ def check_tls(unit: UnitConfig) -> Iterator[Finding]:
     """Look at certificates, their keys, and tokens."""
     if unit.intake.dicom is not None and unit.intake.dicom.tls is not None:
         yield from _check_tls_files("[intake.dicom.tls]", unit.intake.dicom.tls)
+    if unit.console is not None and unit.console.tls is not None:
+        tls = unit.console.tls
+        yield from _check_pair("tls of the console", tls.certificate, tls.key)
     for one in unit.destinations:
         if isinstance(one, DicomDestination) and one.tls is not None:
             yield from _check_tls_files(f"tls of {one.name}", one.tls)

@@ -45,6 +45,8 @@ def _about_purpose(bundle: ModelBundle) -> Finding:
         if bundle.signature
         else manifest.name
     )
+    if bundle.site is not None:
+        signed += f", calibrated for {bundle.site.name}"
     if manifest.purpose == "research":
         return Finding(
             level="note",

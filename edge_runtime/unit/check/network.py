@@ -21,9 +21,14 @@ _RESOLVE_S = 5.0
 def check_ports(unit: UnitConfig) -> Iterator[Finding]:
     """Look whether the ports that the unit listens on are free."""
     pid = service_pid(unit.spool.directory)
+    console = unit.console if unit.console is not None and unit.console.has_port else None
     asked = [
         (name, one.bind, one.port)
-        for name, one in (("[intake.dicom]", unit.intake.dicom), ("[health]", unit.health))
+        for name, one in (
+            ("[intake.dicom]", unit.intake.dicom),
+            ("[health]", unit.health),
+            ("[console]", console),
+        )
         if one is not None
     ]
     with ExitStack() as held:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,12 +26,11 @@ from edge_runtime.dataset_folder import (
     StoredFilm,
     mask_fraction,
 )
-from edge_runtime.deidentify.anatomy import anatomy_columns
-from edge_runtime.deidentify.film import Touched, deidentify
+from edge_runtime.deidentify.dataset_film import dataset_film
+from edge_runtime.deidentify.film import Touched
 from edge_runtime.deidentify.secret import Secret, open_secret
 from edge_runtime.errors import (
     ConfigError,
-    CorruptRadiographError,
     DatasetError,
     NotARadiographError,
     OsteoedgeError,
@@ -40,7 +38,7 @@ from edge_runtime.errors import (
     UnsupportedRadiographError,
 )
 from edge_runtime.label_map import LabelMap, load_label_map
-from edge_runtime.radiograph import RADIOGRAPH_MODALITIES, Radiograph, read_radiograph
+from edge_runtime.radiograph import RADIOGRAPH_MODALITIES
 from train.dataset.importers.deidentification_report import write_report
 from train.dataset.importers.label_rows import (
     FoundFilm,
@@ -219,25 +217,10 @@ class _Importer:
         mask_file: Path | None,
         mask_data: bytes,
     ) -> StoredFilm:
-        radiograph = _read_film(film, data)
-        made = deidentify(data, self._secret, age_years=radiograph.age_years, source=film.file)
-        if not np.array_equal(read_radiograph(made.data).display, radiograph.display):
-            raise CorruptRadiographError(
-                "would show another picture once it is de-identified",
-                "Export it uncompressed from its source",
-                film.file,
-            )
-        shape = (radiograph.display.shape[0], radiograph.display.shape[1])
-        mask = _decode_mask(mask_data, shape, mask_file.name) if mask_file else None
-        header = pydicom.dcmread(io.BytesIO(made.data), stop_before_pixels=True)
+        made = dataset_film(data, self._secret, film.file)
+        mask = _decode_mask(mask_data, made.shape, mask_file.name) if mask_file else None
         facts: dict[str, Any] = {
-            "columns": _columns(header)
-            | {
-                "patient_id": made.patient_id,
-                "study_id": made.study_id,
-                "acquired_on": made.acquired_on,
-                "age": "" if made.age_years is None else f"{made.age_years:g}",
-            },
+            "columns": made.columns,
             "mask_fraction": "" if mask is None else mask_fraction(mask),
             "touched": [[*what, count] for what, count in sorted(made.touched.items())],
             "burned_in": made.burned_in,
@@ -249,14 +232,6 @@ class _Importer:
             self.touched[tag, keyword, action] += count
         if stored.facts["burned_in"]:
             self.burned_in[image_id] = stored.facts["burned_in"]
-
-
-def _columns(header: Dataset) -> Row:
-    return anatomy_columns(header) | {
-        "sex": str(header.get("PatientSex", "")),
-        "manufacturer": str(header.get("Manufacturer") or ""),
-        "model": str(header.get("ManufacturerModelName") or ""),
-    }
 
 
 def _card(label_map: LabelMap, name: str) -> DatasetCard:
@@ -377,14 +352,6 @@ def _without_copies(films: Sequence[FoundFilm], result: ImportResult) -> list[Fo
     if copies:
         result.notes.append(f"files left out because they are copies of others: {copies}")
     return kept
-
-
-def _read_film(film: FoundFilm, data: bytes) -> Radiograph:
-    """Read a film as the device would, and name it by its path in errors."""
-    try:
-        return read_radiograph(data)
-    except RadiographError as error:
-        raise type(error)(error.what, error.remedy, film.file) from None
 
 
 def _decode_mask(data: bytes, shape: tuple[int, int], name: str) -> Mask:

@@ -9,12 +9,12 @@ number in messages: their content may name a patient.
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_runtime.csv_table import read_csv
 from edge_runtime.errors import ConfigError, DatasetError
 from edge_runtime.label_map import LabelMap, split_words
 
@@ -96,35 +96,20 @@ def read_label_rows(path: Path, label_map: LabelMap) -> LabelTable:
         It cannot be read, has no column that names films or none that labels them, or holds a
         centre that is no number.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(
-            f"the labels cannot be read ({error.strerror})", "Check the path", str(path)
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError("the labels are not UTF-8", "Save as CSV UTF-8", path.name) from None
-    heading = text.partition("\n")[0]
-    delimiter = max(",;\t", key=heading.count)
-    # Multi-line cells would shift line numbers; csv counts them right.
-    table = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, restkey="")
-    heads = {name.strip(): name for name in table.fieldnames or ()}
-    named = _columns(heads, label_map, path.name)
+    table = read_csv(path, "labels")
+    named = _columns(table.headings, label_map, path.name)
     rows = []
-    for cells in table:
+    for line in table.lines:
         filled = {
-            column: (cells.get(name) or "").strip()
-            for column, name in named.items()
-            if (cells.get(name) or "").strip()
+            column: line.cells[heading]
+            for column, heading in named.items()
+            if heading in line.cells
         }
         if filled:
-            rows.append(_row(filled, table.line_num, path.name))
+            rows.append(_row(filled, line.number, path.name))
     if not rows:
         raise ConfigError("no line holds anything", "Fill in the labels", path.name)
-    return LabelTable(
-        rows,
-        sorted({heading for heading, name in heads.items() if name not in named.values()} - {""}),
-    )
+    return LabelTable(rows, sorted({*table.headings} - {*named.values(), ""}))
 
 
 def match(rows: Sequence[LabelRow], films: Sequence[FoundFilm], source: str) -> Matched:
@@ -174,26 +159,9 @@ def match(rows: Sequence[LabelRow], films: Sequence[FoundFilm], source: str) -> 
     return matched
 
 
-def _columns(heads: Mapping[str, str], label_map: LabelMap, source: str) -> dict[str, str]:
+def _columns(headings: Collection[str], label_map: LabelMap, source: str) -> dict[str, str]:
     """Return osteoedge's name of a column -> the heading in this file."""
-    unknown = set(label_map.columns) - set(COLUMNS)
-    if unknown:
-        raise ConfigError(
-            f"[columns] knows no {', '.join(sorted(unknown))}",
-            f"Use {', '.join(COLUMNS)}",
-            "label map",
-        )
-    named: dict[str, str] = {}
-    for column in COLUMNS:
-        heading = label_map.columns.get(column, column)
-        if heading in heads:
-            named[column] = heads[heading]
-        elif column in label_map.columns:
-            raise ConfigError(
-                f"no column is called {heading!r}, which [columns] names as {column}",
-                "Correct the label map or the heading",
-                source,
-            )
+    named = label_map.find_columns(COLUMNS, headings, source)
     for wanted, purpose in ((FILM_COLUMNS, "names the films"), (("label",), "labels them")):
         if not set(wanted) & set(named):
             raise ConfigError(

@@ -1,0 +1,56 @@
+// One quiet line: queue, network, disk, battery. What needs a hand says so in words.
+
+import { bdi, h, icon, machineWords } from "./dom.js";
+import { amount, bytes, duration } from "./times.js";
+import { word } from "./words.js";
+
+const BATTERY_LOW_PERCENT = 20;
+const HOT_C = 80;
+const WAITING = ["received", "screening", "failed"];
+
+/** The parts of the line, of `/v1/status`. */
+export function quietLine(status) {
+  return [degraded(status), queue(status), ...network(status), disk(status.disk), power(status.battery), heat(status.temperature_c)].filter(
+    (part) => part !== null,
+  );
+}
+
+function part(sign, trouble, ...words) {
+  return h("span", { class: trouble ? "fact trouble" : "fact" }, icon(trouble ? "warning" : sign), h("span", {}, ...words));
+}
+
+function degraded({ degraded: what }) {
+  return what.length === 0 ? null : part("warning", true, word("degraded"), " ", machineWords(what.join("; ")));
+}
+
+function queue({ films, oldest_waiting_s: oldest, quarantined }) {
+  const aside = quarantined === 0 ? "" : ` · ${word("queue_aside", { count: quarantined })}`;
+  const count = WAITING.reduce((sum, state) => sum + (films[state] ?? 0), 0);
+  if (count === 0) return part("queue", false, word("queue_empty"), aside);
+  return part("queue", false, word("queue", { count, time: duration(oldest ?? 0) }), aside);
+}
+
+function network({ destinations }) {
+  const named = Object.entries(destinations);
+  if (named.length === 0) return [part("network", false, word("network_none"))];
+  return named.map(([name, { waiting, sending, last_error: error }]) => {
+    const told = waiting + sending === 0 ? word("network_sent") : word("network_waiting", { count: waiting + sending });
+    return part("network", error !== null, bdi(name), ": ", told, error === null ? "" : ` · ${word("network_error")}`);
+  });
+}
+
+function disk({ free, reserve }) {
+  const full = free < 2 * reserve;
+  return part("disk", full, word(full ? "disk_nearly_full" : "disk", { free: bytes(free) }));
+}
+
+function power(battery) {
+  if (battery === null) return null;
+  const low = battery.percent <= BATTERY_LOW_PERCENT && battery.status !== "Charging";
+  const key = battery.status === "Charging" ? "battery_charging" : low ? "battery_low" : "battery";
+  return part("battery", low, word(key, { percent: amount(battery.percent, "percent") }));
+}
+
+function heat(degrees) {
+  return degrees === null || degrees < HOT_C ? null : part("heat", true, word("hot", { degrees: amount(Math.round(degrees), "celsius") }));
+}
