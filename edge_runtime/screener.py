@@ -219,6 +219,9 @@ class Screener:
             options=external_options,
             limits=limits,
         )
+        self._exported_fusion = (
+            bundle.manifest if bundle.site is None else bundle.exported
+        ).calibration.fusion
         self._familiar = (
             FamiliarFilms.from_npz(bundle.members[FAMILIAR], bundle.file)
             if FAMILIAR in bundle.members
@@ -330,6 +333,11 @@ class Screener:
         if mask is not None and lesion_probability is not None:
             marked = decision.lesions(mask, lesion_probability, placement, spec)
         familiarity = self._familiarity(real)
+        exported = probabilities
+        if self._exported_fusion != fusion:
+            # The reference has the bundle's own scores: a site's would look like drift.
+            added = decision.context_logits(words, self._exported_fusion)
+            exported = decision.fuse(real, self._exported_fusion, added)
         finished = time.perf_counter()
         source = source_of(radiograph)  # waits for the file's hash, if that takes longer
         total = sum(radiograph.timings_ms.values()) + (time.perf_counter() - start) * 1e3
@@ -371,7 +379,7 @@ class Screener:
             watched=film_values(
                 measures,
                 familiarity.distance,
-                float(decision.score(probabilities, "tumour")),
+                float(decision.score(exported, "tumour")),
             ),
         )
 

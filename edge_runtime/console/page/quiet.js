@@ -10,7 +10,7 @@ const WAITING = ["received", "screening", "failed"];
 
 /** The parts of the line, of `/v1/status`. */
 export function quietLine(status) {
-  return [degraded(status), queue(status), ...network(status), disk(status.disk), power(status.battery), heat(status.temperature_c)].filter(
+  return [degraded(status), ...drift(status), queue(status), ...network(status), disk(status.disk), power(status.battery), heat(status.temperature_c)].filter(
     (part) => part !== null,
   );
 }
@@ -21,6 +21,12 @@ function part(sign, trouble, ...words) {
 
 function degraded({ degraded: what }) {
   return what.length === 0 ? null : part("warning", true, word("degraded"), " ", machineWords(what.join("; ")));
+}
+
+// What changed about films, and what to do: the unit has the words, in the language of the page.
+function drift({ drift: found }) {
+  const alarms = found === null ? [] : found.alarms;
+  return alarms.map(({ text, action_text: action }) => part("warning", true, text, " · ", action));
 }
 
 function queue({ films, oldest_waiting_s: oldest, quarantined }) {

@@ -64,8 +64,7 @@ def test_the_screener_measures_what_export_measured(trained: Trained, screener: 
 
 def test_what_is_watched_is_not_in_the_document(trained: Trained, screener: Screener) -> None:
     screening = screener.screen(read_radiograph(calibration_films(trained)[0]))
-    assert screening.watched and "watched" not in screening.model_dump(by_alias=True)
-    assert "watched" not in type(screening).model_json_schema(by_alias=True)["required"]
+    assert screening.watched and "watched" not in screening.model_dump_json(by_alias=True)
 
 
 def test_many_patients_are_more_than_are_needed() -> None:
