@@ -134,7 +134,7 @@ class MadeUpStudy:
     def _action_text(self, language: Language) -> str | None:
         if self.decision is None:
             return None
-        return "; ".join(say(one, language) for one in actions(self._screening(0)))
+        return "; ".join(say(one, language) for one in actions(self.decision, [self._screening(0)]))
 
     def _summary(self, language: Language) -> list[str]:
         if self.decision is None:
