@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from edge_runtime.drift.reference import BLOCK, FIGURES
-from edge_runtime.drift.status import FigureStatus, JudgedBlock
+from edge_runtime.drift.reference import BLOCK, FIGURES, Figure
+from edge_runtime.drift.status import JudgedBlock
 from edge_runtime.phrases import Phrase, say
 
 _SHOWN = 24
@@ -34,8 +34,8 @@ def history_table(history: Sequence[JudgedBlock]) -> Table:
             newest = found[-1]
             table.add_row(
                 say(Phrase(key=f"drift.{figure}")),
-                _number(newest, newest.then),
-                _number(newest, newest.now),
+                in_words(figure, newest.then),
+                in_words(figure, newest.now),
                 f"{newest.p:.2g}",
                 sparkline([one.now for one in found], newest.then),
                 "ALARM" if newest.alarm else "",
@@ -50,7 +50,8 @@ def sparkline(values: Sequence[float], reference: float) -> str:
     return "".join(_LEVELS[round((value - low) / step)] for value in values)
 
 
-def _number(of: FigureStatus, value: float) -> str:
-    if of.figure in ("tumour", "unable"):
+def in_words(figure: Figure, value: float) -> str:
+    """Return a figure as people read it."""
+    if figure in ("tumour", "unable"):
         return f"{value:.1%}"
-    return f"{value:.0f}" if of.figure == "exposure" else f"{value:.2f}"
+    return f"{value:.0f}" if figure == "exposure" else f"{value:.2f}"

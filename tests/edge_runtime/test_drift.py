@@ -21,6 +21,9 @@ from edge_runtime.drift.status import drift_history, drift_line, drift_status
 from edge_runtime.drift.table import sparkline
 from edge_runtime.drift.watch import accept, begin_watch, judge_blocks
 from edge_runtime.errors import ConfigError
+from edge_runtime.feedback.page import html_page
+from edge_runtime.feedback.report import weekly_report
+from edge_runtime.feedback.week import parse_week
 from edge_runtime.phrases import LANGUAGES, Phrase, say
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import entries, verify
@@ -318,6 +321,26 @@ def test_status_metrics_and_command_tell_it(
     assert document["reference"] == "unit" and document["alarms"] == []
     assert [block["number"] for block in document["history"]] == [1, 2]
     assert {figure["figure"] for figure in document["history"][1]["figures"]} == {*FIGURES}
+
+
+def test_the_weekly_report_tells_it(
+    spool: Spool, bundle: ModelBundle, rng: np.random.Generator
+) -> None:
+    week = parse_week("2023-W47")
+    report = weekly_report(spool, "ward-3", week, with_names=False)
+    assert "Drift: unavailable: no film was screened since" in html_page(report)
+    begin_watch(spool, bundle)
+    take(spool, bundle, rng)
+    judge_blocks(spool, bundle)
+    report = weekly_report(spool, "ward-3", week, with_names=False)
+    assert "Drift: none in the newest 100 studies of 100." in html_page(report)
+    take(spool, bundle, rng, unable=30)
+    judge_blocks(spool, bundle)
+    report = weekly_report(spool, "ward-3", week, with_names=False)
+    assert [alarm.figure for alarm in report.drift.alarms] == ["unable"]
+    page = html_page(report)
+    assert "more films could not be checked than of the reference films: 30.0%, was 5.0%" in page
+    assert page.count("<td>changed</td>") == 1 and "To do: look at the reasons" in page
 
 
 def test_figures_of_films_are_those_of_their_own_kind(rng: np.random.Generator) -> None:
