@@ -256,8 +256,12 @@ def show_drift(config: Config, as_json: AsJson = False) -> None:
             soft_wrap=True,
         )
     console.print(f"Drift: {escape(drift_line(found))}.", soft_wrap=True)
-    if found.alarms or not found.available:
-        typer.echo(f"Next: osteoedge drift accept --config {config} --by NAME --reason TEXT")
+    accept = f"osteoedge drift accept --config {config} --by NAME --reason TEXT"
+    if found.alarms:
+        typer.echo("Next: look at films of that time, and mend what is wrong with them.")
+        typer.echo(f"      Where the reason is known and harmless: {accept}")
+    elif not found.available:
+        typer.echo(f"Next: {accept}")
 
 
 @drift.command("accept")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundle import SiteUse, load_bundle
 from edge_runtime.drift.reference import LEAST_FILMS, MEASURES, MOST_FILMS
 from edge_runtime.drift.status import drift_status
 from edge_runtime.intake.understanding import enter, understand
@@ -65,6 +66,25 @@ def test_the_screener_measures_what_export_measured(trained: Trained, screener: 
 def test_what_is_watched_is_not_in_the_document(trained: Trained, screener: Screener) -> None:
     screening = screener.screen(read_radiograph(calibration_films(trained)[0]))
     assert screening.watched and "watched" not in screening.model_dump_json(by_alias=True)
+
+
+def test_a_sites_own_calibration_is_no_drift(trained: Trained, screener: Screener) -> None:
+    bundle = screener.bundle
+    fusion = bundle.manifest.calibration.fusion
+    calibration = bundle.manifest.calibration.model_copy(
+        update={"fusion": fusion.model_copy(update={"cam": 3 * fusion.cam})}
+    )
+    site = replace(
+        bundle,
+        manifest=bundle.manifest.model_copy(update={"calibration": calibration}),
+        site=SiteUse(name="Clinic A", sha256="a" * 64),
+    )
+    film = read_radiograph(calibration_films(trained)[0])
+    own = screener.screen(film)
+    with Screener(site) as there:
+        theirs = there.screen(film)
+    assert theirs.tumour_probability != own.tumour_probability
+    assert theirs.watched == own.watched
 
 
 def test_many_patients_are_more_than_are_needed() -> None:
