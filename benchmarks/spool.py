@@ -92,6 +92,15 @@ def fill(spool: Spool, films: int) -> None:
             execute("UPDATE film SET state = ? WHERE state = ?", new, old)
 
 
+def fill_headers(spool: Spool) -> None:
+    """Enter what is kept of the headers of a history's films."""
+    with spool.transaction() as execute:
+        execute(
+            "INSERT INTO film_header "
+            "SELECT id, 'A' || id, 'P' || id, '20260101', 'KNEE', 'L', 'AP' FROM film"
+        )
+
+
 def one_film(spool: Spool, number: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield the steps of a film through the unit, by name, each to be called before the next."""
     uid = f"2.25.1{number}"
@@ -165,6 +174,7 @@ def main(
     with tempfile.TemporaryDirectory(dir=folder) as place:
         spools = {name: Spool(Path(place) / name) for name in ("empty", "full")}
         fill(spools["full"], history)
+        fill_headers(spools["full"])
         for spool in spools.values():
             begin(spool, _WORK, "boot")
         os.sync()

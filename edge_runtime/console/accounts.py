@@ -68,8 +68,8 @@ def read_token(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no token"
         raise ConfigError(
-            f"the token cannot be read ({reason})", "Make one with 'osteoedge console token'",
-            str(file),
+            f"the token cannot be read ({reason})",
+            "Make one with 'osteoedge console token', as the service's user", str(file),
         ) from None  # fmt: skip
     if mode & 0o077:
         raise ConfigError(

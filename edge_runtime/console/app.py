@@ -57,7 +57,7 @@ from edge_runtime.unit.config import UnitConfig
 
 log = logging.getLogger(__name__)
 
-# Films that are received at a time, each with its space on the disk, and those that wait for that.
+# Films that are received at a time, each with its space on the disk; a client tries again.
 _AT_ONCE = 4
 _REMEDIES = {
     404: "Ask /v1/openapi.json what there is",

@@ -88,16 +88,19 @@ class Events:
         with ThreadPoolExecutor(1, "events") as thread:
             spool = await loop.run_in_executor(thread, Spool, self._folder)
             try:
-                version = None
+                version, failed = None, False
                 while True:
                     try:
                         version, found = await loop.run_in_executor(
                             thread, _look, spool, self._bundle, version
                         )
+                        failed = False
                         if found is not None:
                             self._compare(*found)
                     except SpoolError as error:
-                        log.error("cannot look at the spool", exc_info=error)
+                        if not failed:
+                            log.error("cannot look at the spool", exc_info=error)
+                        failed = True
                     await asyncio.sleep(LOOK_S)
             finally:
                 thread.submit(spool.close)

@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -134,8 +133,6 @@ def listen_on_port(settings: ConsoleSettings) -> socket.socket:
 class _Connection(H11Protocol):
     """One connection: who is at its other end, and how long it may keep still."""
 
-    peers: ClassVar[bool]
-
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Ask who calls."""
         super().connection_made(transport)
@@ -242,16 +239,17 @@ async def _serve(servers: list[tuple[_Server, socket.socket]], events: Events, l
         asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers
     ]
     log.info("answering")
-    tasks = [watching, *serving]
-    while not life.stopping and not any(task.done() for task in tasks):
+    while not life.stopping and not any(task.done() for task in (watching, *serving)):
         life.beat()
         await asyncio.sleep(_BEAT_S)
-    events.close()
     watching.cancel()
+    events.close()
     for server, _ in servers:
         server.should_exit = True
+    # Films that are being received are answered, if they are not too slow.
+    await asyncio.gather(*serving)
     with suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks)
+        await watching
 
 
 def _answers(path: Path) -> bool:

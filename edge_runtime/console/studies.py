@@ -135,8 +135,7 @@ def studies_of_day(
     """
     now, since = spool.now(), told_since(spool, bundle)
     day = day or datetime.fromtimestamp(now).date()
-    begins = datetime.combine(day, time())
-    span = begins.timestamp(), (begins + timedelta(days=1)).timestamp()
+    span = _seconds_of(day)
     lines = [] if since is None else list(_lines(spool, headers, span, since, language))
     return StudyList(
         mode=_mode(since is not None),
@@ -395,6 +394,16 @@ def _all(facts: Iterable[FilmHeader], name: str) -> str | None:
     """Return what the films of a study say; where they differ, every answer."""
     said = dict.fromkeys(getattr(fact, name) for fact in facts)
     return " / ".join(filter(None, said)) or None
+
+
+def _seconds_of(day: date) -> tuple[float, float]:
+    """Return when a day begins and ends, local time; nothing where the clock cannot tell."""
+    begins = datetime.combine(day, time())
+    try:
+        return begins.timestamp(), (begins + timedelta(days=1)).timestamp()
+    except (OverflowError, ValueError):
+        # At the ends of the calendar; no film came then.
+        return 0.0, 0.0
 
 
 def _notice(language: Language) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 from edge_runtime.bundle import deployed_sha256
 from edge_runtime.spool import Spool
@@ -49,12 +51,38 @@ def decided(spool: Spool, study_uid: str) -> Decided | None:
     )
     if study is None or newest is None:
         return None
-    bundle = json.loads(newest["document"]).get("bundle") or {}
-    sha256, site = str(bundle.get("sha256", "")), bundle.get("site") or {}
+    bundle = _bundle(newest)
     return Decided(
         study_instance_uid=study_uid,
         revision=study["reported"],
         decision=study["decision"],
-        bundle_sha256=sha256,
-        live=was_live(spool, deployed_sha256(sha256, site.get("sha256")), newest["made_at"]),
+        bundle_sha256=str(bundle.get("sha256", "")),
+        live=_was_live(spool, newest),
     )
+
+
+def was_told(spool: Spool, study_uid: str) -> bool:
+    """Return whether anybody could see that the unit flagged a film of a study.
+
+    A film that comes in shadow mode to a study that was flagged before does not take that back.
+    """
+    return any(
+        _was_live(spool, result)
+        for result in spool.rows(
+            "SELECT r.document, r.made_at FROM film f JOIN result r ON r.film_id = f.id "
+            f"AND r.current WHERE f.study_instance_uid = ? AND r.decision IN {FLAGGED}",
+            study_uid,
+        )
+    )
+
+
+def _was_live(spool: Spool, result: sqlite3.Row) -> bool:
+    bundle = _bundle(result)
+    site = bundle.get("site") or {}
+    deployed = deployed_sha256(str(bundle.get("sha256", "")), site.get("sha256"))
+    return was_live(spool, deployed, result["made_at"])
+
+
+def _bundle(result: sqlite3.Row) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(result["document"]).get("bundle") or {}
+    return found

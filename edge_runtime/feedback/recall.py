@@ -13,7 +13,7 @@ from contextlib import suppress
 from pydantic import BaseModel, ConfigDict, Field
 
 from edge_runtime.errors import FeedbackError, RadiographError
-from edge_runtime.feedback.decided import FLAGGED, decided
+from edge_runtime.feedback.decided import FLAGGED, decided, was_told
 from edge_runtime.feedback.figures import TUMOURS
 from edge_runtime.intake.header import read_patient_name
 from edge_runtime.spool import Spool
@@ -136,7 +136,7 @@ def _cases(spool: Spool, found: list[tuple[str, str, str | None]], with_names: b
     for study_uid, decision, reading in found:
         said = decided(spool, study_uid)
         # Shadow mode tells nobody what the unit found: not in a list either.
-        if said is None or not said.live:
+        if said is None or not (said.live or was_told(spool, study_uid)):
             in_shadow += 1
             continue
         headers = spool.rows(_HEADERS, study_uid)

@@ -79,12 +79,13 @@ def film_png(radiograph: Radiograph, long_side: int, screening: Screening | None
         every result says.
     """
     picture, scale = _film(radiograph, long_side)
-    if screening is not None:
-        _draw_boxes(picture, screening, scale)
-        words = SYNTHETIC if screening.synthetic else screening.notice
-        wide = cv2.getTextSize(words, _FONT, 0.5, 1)[0][0]
-        size = 0.5 * min(1.0, (picture.shape[1] - 12) / wide)
-        _write(picture, words, (6, picture.shape[0] - 8), size, _WHITE)
+    if screening is None:
+        return _png(np.ascontiguousarray(picture[:, :, 0]))
+    _draw_boxes(picture, screening, scale)
+    words = SYNTHETIC if screening.synthetic else screening.notice
+    wide = cv2.getTextSize(words, _FONT, 0.5, 1)[0][0]
+    size = 0.5 * min(1.0, (picture.shape[1] - 12) / wide)
+    _write(picture, words, (6, picture.shape[0] - 8), size, _WHITE)
     return _png(picture)
 
 

@@ -35,7 +35,7 @@ from edge_runtime.screener import (
     Screening,
 )
 from edge_runtime.spool import FilmState
-from edge_runtime.summary import actions, study_summary
+from edge_runtime.summary import study_summary, to_do
 from edge_runtime.unit.machine import Battery
 from edge_runtime.unit.status import DestinationStatus, DiskStatus
 from tests.edge_runtime.screenings import screening
@@ -134,7 +134,8 @@ class MadeUpStudy:
     def _action_text(self, language: Language) -> str | None:
         if self.decision is None:
             return None
-        return "; ".join(say(one, language) for one in actions(self.decision, [self._screening(0)]))
+        words = " ".join(say(one, language) for one in to_do(self.decision, [self._screening(0)]))
+        return words[:1].upper() + words[1:]
 
     def _summary(self, language: Language) -> list[str]:
         if self.decision is None:

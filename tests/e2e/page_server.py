@@ -16,7 +16,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from edge_runtime.console.documents import (
     ConsoleStatus,
+    ReadAdded,
     StudyList,
+    StudyRead,
     TokenSignIn,
     Withdrawal,
     Withdrawn,
@@ -142,11 +144,10 @@ class PageServer:
             return Withdrawn(films=1)
 
         @app.post("/v1/studies/{uid}/reads")
-        async def read(uid: str, request: Request) -> Response:
-            said = await request.json()
-            self.told.append(("read", uid, said))
-            unit.change(uid, read=said["verdict"])
-            return _json("{}")
+        def read(uid: str, said: StudyRead) -> ReadAdded:
+            self.told.append(("read", uid, said.model_dump()))
+            unit.change(uid, read=said.verdict)
+            return ReadAdded(id=1)
 
         @app.get("/v1/events")
         async def events() -> Response:

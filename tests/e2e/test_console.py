@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Trained, need
+from tests.conftest import ROOT, Trained, need, osteoedge
 from tests.e2e.consoles import Bedside, at_the_bedside, uids_of
-from tests.e2e.serving import assert_whole, receiving
+from tests.e2e.serving import assert_whole, receiving, served
 from tests.e2e.test_full_disk import Ballast
 from tests.e2e.test_intake import small_disk
 from tests.processes import until
@@ -204,6 +205,23 @@ def test_a_killed_console_loses_nothing_and_takes_nothing_along(
             line for line in bedside.unit.log.read_text().splitlines() if "did not stop" in line
         ]
         assert not [line for line in ended if '"console"' in line]
+
+
+def test_a_console_that_cannot_start_stops_nothing_else(
+    trained: Trained, films: list[Path], tmp_path: Path
+) -> None:
+    settings = '[console]\ntoken_file = "absent"\n'
+    with served(tmp_path, trained.bundle, settings=settings) as unit:
+        assert unit.send(films[60]) == 0
+        until(lambda: unit.count("SELECT COUNT(*) FROM result WHERE current"), "screened", 60)
+        until(lambda: "the token cannot be read" in unit.log.read_text(), "and the log says why")
+        checked = osteoedge("serve", "--check", "--config", unit.toml, "--json")
+        assert checked.returncode == 2
+        (told,) = (
+            one for one in json.loads(checked.stdout)
+            if one["about"] == "console" and one["level"] == "failure"
+        )  # fmt: skip
+        assert "osteoedge console token" in told["remedy"]
 
 
 def test_a_full_disk_is_told_and_recovers(

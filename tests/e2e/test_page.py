@@ -168,6 +168,8 @@ def test_the_quiet_line_tells_what_changed_about_films_and_what_to_do(
 
 def test_a_study_tells_what_its_decision_rests_on(server: PageServer, opened: Opened) -> None:
     page = opened(server.url)
+    pictures: list[str] = []
+    page.on("request", lambda asked: pictures.append(asked.url) if "image" in asked.url else None)
     open_study(page, "Kamau Joseph")
     study = page.locator("#study")
     for told in (
@@ -199,6 +201,15 @@ def test_a_study_tells_what_its_decision_rests_on(server: PageServer, opened: Op
     page.keyboard.press("Escape")
     expect(page.locator("#large")).to_be_hidden()
     expect(page.locator(".decision")).to_be_visible()
+    # A film that is shown is not asked for again because something else of it changed.
+    server.unit.change(ROUTINE, deliveries=("committed",), read="agree", degraded=())
+    server.tell(ROUTINE)
+    expect(study).to_contain_text("pacs: kept there for good")
+    expect(study).not_to_contain_text("the delegate gpu failed")
+    asked = [re.sub(r".*90005\.", "", url) for url in pictures]
+    assert asked == [
+        f"{film}/image.png?width={wide}" for film, wide in ((1, 1000), (2, 1000), (2, 2000))
+    ]
 
 
 def test_a_retake_is_the_largest_thing_said(server: PageServer, opened: Opened) -> None:
@@ -604,6 +615,11 @@ def test_a_film_sent_by_c_store_is_on_the_page_at_once(
         expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 1000)
         expect(page.locator("#study-title")).to_have_text("SYNTHETIC PHANTOM")
         assert axe(page) == []
+        page.locator(".choice", has_text="Not sure").click()
+        page.locator("#read-reason").fill("the ankle is turned")
+        page.locator("#read-person").fill("Dr Wanjiku")
+        page.get_by_role("button", name="Keep my answer").click()
+        expect(page.locator(".row .read")).to_have_text("Answered: Not sure")
         page.get_by_role("button", name="Withdraw").click()
         page.get_by_text("The film: it is not good enough").click()
         page.locator("#withdraw-person").fill("R. Odhiambo")

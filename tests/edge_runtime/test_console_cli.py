@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from edge_runtime.cli import app
 from edge_runtime.console.accounts import read_token, same_password
 from edge_runtime.errors import ConfigError
-from edge_runtime.unit.config import Account
+from edge_runtime.unit.config import Account, load_unit
 from tests.edge_runtime.test_imports import loaded_by
 
 PASSWORD = "correct horse battery"
@@ -36,6 +36,14 @@ def test_a_token_is_made_and_renewed(tmp_path: Path) -> None:
         assert f"http://127.0.0.1:9999/#token={tokens[-1]}" in said.stdout
     assert tokens[0] != tokens[1]
     assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+def test_paths_are_relative_to_the_settings(tmp_path: Path) -> None:
+    console = '[console]\nsocket = "s"\nsubmit_from = ["films", "/srv/films"]\n'
+    settings = load_unit(unit_toml(tmp_path, console)).console
+    assert settings is not None
+    assert settings.socket == tmp_path / "s"
+    assert settings.submit_from == (tmp_path / "films", Path("/srv/films"))
 
 
 def test_no_token_where_none_is_used(tmp_path: Path) -> None:

@@ -267,6 +267,24 @@ def test_a_sender_that_goes_away_leaves_nothing(console: Console) -> None:
     until(lambda: not leftovers(console), "nothing is left")
 
 
+def test_a_film_that_is_being_received_is_answered_though_it_is_asked_to_stop(
+    tmp_path: Path,
+) -> None:
+    with console_at_work(tmp_path) as console:
+        data = bytes_of(film_of(1, 800), tmp_path)
+        head = "POST /v1/films HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(30)
+            line.connect(str(console.socket))
+            line.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data[:-9])
+            until(lambda: leftovers(console), "it is being received")
+            console.life.stop()
+            time.sleep(0.5)
+            line.sendall(data[-9:])
+            assert line.recv(100).startswith(b"HTTP/1.1 202")
+        assert len(console.rows("SELECT * FROM film")) == 1
+
+
 def test_what_a_dead_console_was_receiving_is_deleted(tmp_path: Path) -> None:
     incoming = tmp_path / "spool" / "incoming" / "console"
     incoming.mkdir(parents=True)

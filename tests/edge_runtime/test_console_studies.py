@@ -172,7 +172,10 @@ def test_studies_of_a_day_newest_first(console: Console) -> None:
     assert [line["study_instance_uid"] for line in listed(console)] == ["2.25.12", "2.25.11"]
     before = listed(console, f"?day={yesterday:%Y-%m-%d}")
     assert [line["study_instance_uid"] for line in before] == ["2.25.10"]
-    assert console.local("GET", "/v1/studies?day=tomorrow").status == 422
+    for never in ("0001-01-01", "9999-12-31"):
+        assert listed(console, f"?day={never}") == []
+    for nonsense in ("tomorrow", "0", "2026-02-30"):
+        assert console.local("GET", f"/v1/studies?day={nonsense}").status == 422, nonsense
 
 
 @pytest.mark.parametrize(
@@ -328,6 +331,28 @@ def test_what_is_refused_says_why_and_what_to_do(console: Console) -> None:
         answer = console.local(method, path, body)
         assert answer.status == status, path
         assert set(answer.json) == {"error", "remedy"} and all(answer.json.values())
+
+
+def test_a_fault_of_the_console_itself_is_told_without_what_it_held(
+    console: Console, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from edge_runtime.console import studies
+    from edge_runtime.unit.log import JsonFormatter
+
+    def break_off(*_: object) -> None:
+        raise RuntimeError("Doe^Jane")
+
+    monkeypatch.setattr(studies, "status_of", break_off)
+    with caplog.at_level("ERROR"):
+        answer = console.local("GET", "/v1/status")
+        until(lambda: any(record.exc_info for record in caplog.records), "logged")
+    assert answer.status == 500
+    assert set(answer.json) == {"error", "remedy"}
+    lines = "\n".join(JsonFormatter().format(record) for record in caplog.records)
+    assert "RuntimeError at console/app.py" in lines
+    assert "Doe" not in lines + answer.body.decode()
+    monkeypatch.undo()
+    assert console.local("GET", "/v1/status").status == 200
 
 
 def test_the_description_is_the_one_that_is_committed(console: Console) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import highdicom.sr as sr
 import pydicom
@@ -145,10 +145,9 @@ LINE = st.tuples(
 def test_importing_again_in_any_order_and_any_pieces_adds_nothing(
     lines: list[tuple[str, ...]], data: st.DataObject
 ) -> None:
-    folder = Path(mkdtemp(prefix="reads-"))
-    path = folder / "reads.csv"
     texts = [",".join(line) for line in lines]
-    with ward(folder / "spool") as unit:
+    with TemporaryDirectory() as place, ward(Path(place) / "spool") as unit:
+        path = Path(place) / "reads.csv"
         unit.study(STUDY, "urgent_review", accession="A-1")
         unit.study("1.2.4", "not_flagged", accession="A-2")
         path.write_text(csv(*texts))

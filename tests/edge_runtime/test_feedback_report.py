@@ -21,13 +21,13 @@ from edge_runtime.feedback.page import html_page
 from edge_runtime.feedback.reads import add_read
 from edge_runtime.feedback.recall import close_case
 from edge_runtime.feedback.report import FeedbackReport, weekly_report
-from edge_runtime.feedback.week import Week, parse_week, week_at
+from edge_runtime.feedback.week import parse_week, week_at
 from edge_runtime.rejection import Reason
 from edge_runtime.spool import Spool, audit
 from edge_runtime.spool.withdrawal import withdraw
 from tests.conftest import must, osteoedge
 from tests.edge_runtime.films import film, save
-from tests.edge_runtime.read_units import DAY, MONDAY, WEEK, Ward, csv, ward
+from tests.edge_runtime.read_units import DAY, WEEK, Ward, csv, ward
 from tests.edge_runtime.test_feedback_import import unit_file
 
 FORBIDDEN = re.compile(r"\b(normal|clear|no finding)\b", re.IGNORECASE)
@@ -344,6 +344,19 @@ def test_shadow_mode_lists_nobody_and_its_figures_count(tmp_path: Path) -> None:
         assert recall(unit) == [("A-5", "urgent_review", None)]
 
 
+def test_a_film_in_shadow_mode_takes_no_open_case_off_the_list(unit: Ward) -> None:
+    unit.study("1.2.3", "urgent_review", accession="A-3")
+    unit.study("1.2.4", "not_flagged", accession="A-4")
+    unit.mode(live=False)
+    for study in ("1.2.3", "1.2.4"):
+        unit.receive(study, accession=f"A-{study[-1]}", view="LAT")
+        unit.screen("urgent_review" if study == "1.2.4" else "not_flagged")
+        unit.report("urgent_review")
+    found = told(unit).recall
+    assert [case.accession_number for case in found.cases] == ["A-3"]
+    assert found.in_shadow == 1, "what shadow mode found in the other stays there"
+
+
 # --- the page
 
 
@@ -457,8 +470,11 @@ def test_a_hundred_thousand_films_are_told_in_seconds(tmp_path: Path) -> None:
     with Spool(tmp_path / "spool") as spool:
         fill(spool, 100_000)
         with spool.transaction() as execute:
-            execute("UPDATE study SET decision = 'urgent_review' WHERE rowid_of % 20 = 0".replace(
-                "rowid_of", "CAST(substr(study_instance_uid, 7) AS INTEGER)"))  # fmt: skip
+            # Studies are called 2.25.8 and their number.
+            execute(
+                "UPDATE study SET decision = 'urgent_review' "
+                "WHERE CAST(substr(study_instance_uid, 7) AS INTEGER) % 20 = 0"
+            )
             for number in range(1, 100_001, 4):
                 execute(
                     "INSERT INTO read VALUES (?, ?, ?, '', NULL, ?, '', '', '', ?, 'csv', ?, ?)",
@@ -472,8 +488,10 @@ def test_a_hundred_thousand_films_are_told_in_seconds(tmp_path: Path) -> None:
                 )  # fmt: skip
         began = time.monotonic()
         found = weekly_report(spool, "ward", week_at(spool.now() - 7 * DAY), with_names=False)
+        # 2 s on two quiet cores.
         assert time.monotonic() - began < 20.0
         assert found.agreement_so_far.studies == 25_000
+        assert len(found.recall.cases) + found.recall.in_shadow == 5_000 + 8_333
         assert found.figures.films > 400
 
 
@@ -494,7 +512,3 @@ def test_the_reports_queries_search_by_index(unit: Ward) -> None:
         walked |= {step for step in steps if re.match(r"SCAN (f|n|e|film|result)\b", step)}
     # Files that lie there still are those of a month, however long the history is.
     assert asked and walked <= {"SCAN f USING INDEX film_stored"}
-
-
-def test_week_names_sort_and_compare() -> None:
-    assert Week(date(2026, 11, 16)) == parse_week(WEEK) and parse_week(WEEK).begins < MONDAY

@@ -255,7 +255,11 @@ def test_whatever_makes_a_film_unable_has_phrases(function: str, subject: str) -
 
 def test_the_device_raises_no_error_of_films_without_a_phrase() -> None:
     kinds = {kind.__name__ for kind in _below(RadiographError)} | {QualityFinding.__name__}
+    # What these refuse is told to whoever exports or imports, in English: no film is `unable`.
+    offline = {"deidentify", "feedback"}
     for path in sorted(DEVICE.rglob("*.py")):
+        if path.relative_to(DEVICE).parts[0] in offline:
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 direct = node.func.id in kinds

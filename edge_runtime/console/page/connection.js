@@ -1,5 +1,5 @@
-// Whether the unit is there. Events say that something changed; a question every few seconds notices
-// a server that is lost, also one that hangs and still holds the event stream open.
+// Whether the unit is there. Events say that something changed; a question every few seconds
+// notices a server that is lost, also one that hangs and still holds the event stream open.
 
 import { NoContact, Refused, ask } from "./api.js";
 import { language } from "./words.js";

@@ -7,12 +7,23 @@
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+    else element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return element;
+}
+
+/** Make a button that does something; `kind` are its classes beside `control`. */
+export function button(kind, onclick, attributes, ...children) {
+  const own = { type: "button", class: `control ${kind}`, onclick };
+  return h("button", { ...own, ...attributes }, ...children);
+}
+
+/** Make a radio button or a checkbox, as large as a thumb. */
+export function choice(input, label) {
+  return h("label", { class: "control choice" }, input, h("span", {}, label));
 }
 
 const SVG = "http://www.w3.org/2000/svg";

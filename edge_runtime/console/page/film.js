@@ -1,9 +1,9 @@
 // The films of a study: which view, the picture, and what is marked on it.
 
 import { picture } from "./api.js";
-import { at, drawn, h, icon } from "./dom.js";
-import { standingSentence } from "./list.js";
+import { at, button, drawn, h, icon } from "./dom.js";
 import { percent } from "./times.js";
+import { standingSentence } from "./told.js";
 import { word } from "./words.js";
 
 const WIDTH = 1000;
@@ -32,6 +32,7 @@ export function counts(film) {
 export class FilmViewer {
   #chosen = null;
   #marked = true;
+  #shown = { content: "", box: null };
   #onChoose;
 
   /** `onChoose` is called with the film that is looked at. */
@@ -40,17 +41,24 @@ export class FilmViewer {
     this.#onChoose = onChoose;
   }
 
-  /** Show the films of `/v1/studies/UID`. */
+  /** Show the films of `/v1/studies/UID`, one or more. */
   show(films) {
     const uids = films.map((film) => film.sop_instance_uid);
-    if (!uids.includes(this.#chosen)) this.#chosen = (films.find(counts) ?? films[0])?.sop_instance_uid ?? null;
+    if (!uids.includes(this.#chosen)) {
+      this.#chosen = (films.find(counts) ?? films[0]).sop_instance_uid;
+    }
     const film = films.find((one) => one.sop_instance_uid === this.#chosen);
-    const focus = this.root.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const { activeElement } = document;
+    const focused = this.root.contains(activeElement) ? activeElement.dataset.key : undefined;
     this.root.replaceChildren(
       ...(films.length > 1 ? [this.#views(films)] : []),
-      ...(film === undefined ? [] : [this.#stage(film), this.#switch(film, films)]),
+      this.#stage(film),
+      this.#switch(film, films),
     );
-    if (focus) this.root.querySelector(`[data-key="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+    if (focused !== undefined) {
+      const again = this.root.querySelector(`[data-key="${CSS.escape(focused)}"]`);
+      again?.focus({ preventScroll: true });
+    }
     this.#onChoose(film);
   }
 
@@ -75,30 +83,28 @@ export class FilmViewer {
   }
 
   #stage(film) {
-    const stage = this.#picture(film, WIDTH);
-    stage.append(h("button", { type: "button", class: "control square enlarge", "data-key": "enlarge",
-      "aria-label": word("enlarge"), onclick: () => this.#enlarge(film) }, icon("enlarge")));
-    return stage;
+    // Decoding a film is work for the unit: what is shown already is not asked for again.
+    const content = `${film.sop_instance_uid} ${film.received_at}`;
+    if (this.#shown.content !== content) this.#shown = { content, box: imageBox(film, WIDTH) };
+    const label = { "data-key": "enlarge", "aria-label": word("enlarge") };
+    const enlarge = button("square enlarge", () => this.#enlarge(film), label, icon("enlarge"));
+    return h("div", { class: "stage" }, this.#shown.box, this.#marks(film), enlarge);
   }
 
   #enlarge(film) {
     const dialog = at("large");
-    const shut = () => dialog.close();
+    const close = button("", () => dialog.close(), {}, icon("close"), word("close"));
     dialog.setAttribute("aria-label", filmName(film));
     dialog.replaceChildren(
-      h("div", { class: "bar" }, standingSentence(),
-        h("button", { type: "button", class: "control", onclick: shut }, icon("close"), word("close"))),
-      this.#picture(film, LARGE),
+      h("div", { class: "bar" }, standingSentence(), close),
+      h("div", { class: "stage" }, imageBox(film, LARGE), this.#marks(film)),
     );
     dialog.showModal();
   }
 
-  #picture(film, width) {
-    const image = h("img", { class: "film", src: picture(film, width), alt: filmName(film) });
-    const stage = h("div", { class: "stage" }, image);
-    image.addEventListener("error", () => stage.replaceChildren(h("p", { class: "no-film" }, word("film_not_shown"))));
-    if (this.#marked && film.lesions.length > 0 && film.rows !== null && film.columns !== null) stage.append(boxes(film));
-    return stage;
+  #marks(film) {
+    const measured = film.rows !== null && film.columns !== null;
+    return this.#marked && film.lesions.length > 0 && measured ? boxes(film) : null;
   }
 
   #switch(film, films) {
@@ -108,26 +114,28 @@ export class FilmViewer {
       const why = film.probabilities === null ? "marks_not_told" : "marks_none";
       return h("p", { class: "marks" }, word(why));
     }
-    const toggle = h(
-      "button",
-      {
-        type: "button",
-        class: "control toggle",
-        "data-key": "toggle",
-        "aria-pressed": String(this.#marked),
-        onclick: () => {
-          this.#marked = !this.#marked;
-          this.show(films);
-        },
-      },
-      h("span", { class: "knob", "aria-hidden": "true" }),
-      word("marks_show"),
-    );
+    const turn = () => {
+      this.#marked = !this.#marked;
+      this.show(films);
+    };
+    const state = { "data-key": "toggle", "aria-pressed": String(this.#marked) };
+    const knob = h("span", { class: "knob", "aria-hidden": "true" });
+    const toggle = button("toggle", turn, state, knob, word("marks_show"));
     const list = film.lesions.map((lesion, index) =>
       h("li", {}, word("mark", { number: index + 1, score: percent(lesion.score) }), size(lesion)),
     );
     return h("div", { class: "marks" }, toggle, h("ul", {}, list));
   }
+}
+
+// The picture of a film, or words in its place.
+function imageBox(film, width) {
+  const image = h("img", { class: "film", src: picture(film, width), alt: filmName(film) });
+  const box = h("div", { class: "film" }, image);
+  image.addEventListener("error", () => {
+    box.replaceChildren(h("p", { class: "no-film" }, word("film_not_shown")));
+  });
+  return box;
 }
 
 function filmName(film) {
@@ -154,8 +162,8 @@ function boxes(film) {
     const [left, top, right, bottom] = lesion.box;
     const place = { x: left, y: top, width: right - left, height: bottom - top };
     const label = { x: left, y: top >= side ? top - side : top, width: side, height: side };
-    const number = drawn("text", { x: label.x + side / 2, y: label.y + 0.78 * side, "font-size": 0.8 * side });
-    number.textContent = String(index + 1);
+    const middle = { x: label.x + side / 2, y: label.y + 0.78 * side };
+    const number = drawn("text", { ...middle, "font-size": 0.8 * side }, String(index + 1));
     return [
       drawn("rect", { ...place, class: "halo" }),
       drawn("rect", { ...place, class: "box" }),
@@ -163,6 +171,6 @@ function boxes(film) {
       number,
     ];
   });
-  const view = { viewBox: `0 0 ${film.columns} ${film.rows}`, class: "film boxes", "aria-hidden": "true" };
-  return drawn("svg", view, ...marks);
+  const view = `0 0 ${film.columns} ${film.rows}`;
+  return drawn("svg", { viewBox: view, class: "film boxes", "aria-hidden": "true" }, ...marks);
 }

@@ -1,42 +1,14 @@
-// The day's studies, newest first. A row stays the same element as long as its study is on the list,
-// so that nothing under a finger or a focus moves away when another study arrives.
+// The day's studies, newest first. A row stays the same element as long as its study is on the
+// list, so that nothing under a finger or a focus moves away when another study arrives.
 
-import { bdi, h, icon } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { clock } from "./times.js";
+import { action, meanwhile, patient, readAs, sign, verdict } from "./told.js";
 import { known, language, word } from "./words.js";
 
-/**
- * The sign of a study: its decision, or how far it is. While another film of it is checked a decision
- * stands, unless it is the one that calls nobody.
- */
-export function sign(line) {
-  if (line.state === "done") return line.decision ?? "untold";
-  return line.decision === null || line.decision === "not_flagged" ? line.state : line.decision;
-}
-
-/** What a study comes to, in words. */
-export function verdict(line) {
-  return sign(line) === line.decision ? line.decision_text : word(`state_${sign(line)}`);
-}
-
-/** Says that a decision stands while more films are checked; null where that is not so. */
-export function meanwhile(line) {
-  return line.state === "done" || sign(line) !== line.decision ? null : word("state_more");
-}
-
-/** What no dialog may hide. */
-export function standingSentence() {
-  return h("p", { class: "standing" }, word("notice.standing"));
-}
-
-/** A mark that no figure or decision comes without where it was made by a model of drawings. */
-export function syntheticMark() {
+/** The mark of a decision that was made by a model of drawings. */
+function syntheticMark() {
   return h("strong", { class: "synthetic" }, word("synthetic"));
-}
-
-/** How patients are told apart on the page; a film may say neither name nor number. */
-export function patient(line) {
-  return bdi(line.patient_name || line.patient_id || word("patient_unknown"));
 }
 
 /** The rows of the list. */
@@ -44,7 +16,6 @@ export class StudyList {
   #root;
   #onOpen;
   #rows = new Map();
-  #open = null;
 
   constructor(root, onOpen) {
     this.#root = root;
@@ -55,7 +26,6 @@ export class StudyList {
 
   /** Show these lines of `/v1/studies`; `open` is the UID of the study beside the list, or null. */
   show(lines, open) {
-    this.#open = open;
     const before = this.#rows;
     this.#rows = new Map();
     for (const line of lines) {
@@ -79,7 +49,6 @@ export class StudyList {
 
   /** Mark the study that is open. */
   mark(open) {
-    this.#open = open;
     let stop = this.#root.querySelector('button[tabindex="0"]');
     for (const [uid, { item }] of this.#rows) {
       const button = item.firstElementChild;
@@ -100,17 +69,20 @@ export class StudyList {
 
   #draw(item, line) {
     const uid = line.study_instance_uid;
-    const facts = [bodyParts(line), word("films", { count: line.films }), meanwhile(line)].filter(Boolean).join(" · ");
+    const facts = [bodyParts(line), word("films", { count: line.films }), meanwhile(line)];
+    const told = facts.filter(Boolean).join(" · ");
     const parts = [
       icon(sign(line)),
       h("span", { class: "who" }, patient(line)),
       h("time", { datetime: line.received_at }, clock(line.received_at)),
       h("span", { class: "verdict" }, verdict(line)),
-      h("span", { class: "facts" }, facts, line.synthetic ? [" ", syntheticMark()] : []),
+      h("span", { class: "facts" }, told, line.synthetic ? [" ", syntheticMark()] : []),
     ];
     if (sign(line) === line.decision && line.action_text) parts.push(action(line));
-    if (line.read !== null) parts.push(h("span", { class: "read" }, word("read_as", { verdict: word(`verdict_${line.read}`) })));
-    const row = h("button", { type: "button", tabindex: "-1", class: `row is-${sign(line)}`, onclick: () => this.#onOpen(uid) }, parts);
+    if (line.read !== null) parts.push(h("span", { class: "read" }, readAs(line.read)));
+    const onclick = () => this.#onOpen(uid);
+    const kind = `row is-${sign(line)}`;
+    const row = h("button", { type: "button", tabindex: "-1", class: kind, onclick }, parts);
     const old = item.firstElementChild;
     const hadFocus = old !== null && old === document.activeElement;
     if (old?.tabIndex === 0) row.tabIndex = 0;
@@ -133,12 +105,6 @@ export class StudyList {
     event.preventDefault();
     rows[to].focus();
   }
-}
-
-/** What is to be done, with the sign of a retake where the film is to be taken again. */
-export function action(line) {
-  const again = line.decision === "unable";
-  return h("span", { class: again ? "action again" : "action" }, again ? icon("retake") : [], h("span", {}, line.action_text));
 }
 
 // Body Part Examined: a word of DICOM, in capitals, or whatever a console makes of it.

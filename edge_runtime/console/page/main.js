@@ -13,8 +13,7 @@ import { chooseLanguage, language, loadWords, word } from "./words.js";
 
 let day = null; // null: today, by the unit's clock
 let today = null;
-let counted = ""; // films by state as the status told last
-let countedAt = 0;
+let counted = ""; // films by state, day and mode as the status told last
 let status = null;
 let hasWords = false;
 
@@ -27,8 +26,8 @@ const study = new StudyView(at("study"), {
     await refresh();
   },
   withdraw: (whole, film) =>
-    askToWithdraw(whole, film, async (one, person, reason) => {
-      await ask(`/v1/films/${encodeURIComponent(one.sop_instance_uid)}/withdraw`, { person, reason });
+    askToWithdraw(whole, film, async ({ sop_instance_uid: uid }, person, reason) => {
+      await ask(`/v1/films/${encodeURIComponent(uid)}/withdraw`, { person, reason });
       await refresh();
     }),
 });
@@ -76,8 +75,8 @@ async function refreshStudy() {
     const told = await ask(`/v1/studies/${encodeURIComponent(uid)}?lang=${language()}`);
     if (study.uid === uid) study.show(told);
   } catch (error) {
-    if (error instanceof Refused && error.status === 404) study.refused(error.message, error.remedy);
-    else throw error;
+    if (!(error instanceof Refused) || error.status !== 404) throw error;
+    study.refused(error.message, error.remedy);
   }
 }
 
@@ -138,10 +137,9 @@ async function contact(told) {
   status = told;
   const wasLost = !at("lost").hidden;
   if (!hasWords) await speak();
-  const shownMode = at("shadow").hidden ? "live" : "shadow";
-  const changed = JSON.stringify(told.films) !== counted || dayOf(told.at) !== dayOf(countedAt) || told.mode !== shownMode;
-  counted = JSON.stringify(told.films);
-  countedAt = told.at;
+  const facts = JSON.stringify([told.films, dayOf(told.at), told.mode]);
+  const changed = facts !== counted;
+  counted = facts;
   if (told.mode === "live") drawStatus();
   const current = wasLost || changed ? await refresh() : true;
   if (!wasLost || !current) return;
@@ -194,7 +192,8 @@ async function logIn(who) {
     await ask("/v1/session", who);
   } catch (error) {
     locked();
-    at("login-refused").textContent = error instanceof Refused ? `${error.message}. ${error.remedy}` : word("lost");
+    const refused = error instanceof Refused ? `${error.message}. ${error.remedy}` : word("lost");
+    at("login-refused").textContent = refused;
     return;
   }
   at("login-refused").textContent = "";
@@ -255,7 +254,9 @@ at("language").addEventListener("change", (event) => speakAnew(event.target.valu
 at("day-before").addEventListener("click", () => goTo(shifted(day ?? today, -1)));
 at("day-after").addEventListener("click", () => goTo(shifted(day ?? today, 1)));
 at("day-today").addEventListener("click", () => goTo(today));
-at("day").addEventListener("change", (event) => event.target.value !== "" && goTo(event.target.value));
+at("day").addEventListener("change", ({ target }) => {
+  if (target.value !== "") goTo(target.value);
+});
 at("login").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = at("name").value.trim();
@@ -264,7 +265,8 @@ at("login").addEventListener("submit", (event) => {
 });
 addEventListener("popstate", leave);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && study.uid !== null && document.querySelector("dialog[open]") === null) close();
+  const free = study.uid !== null && document.querySelector("dialog[open]") === null;
+  if (event.key === "Escape" && free) close();
 });
 
 const token = tokenOfAddress();

@@ -1,8 +1,8 @@
 // A result that arrives while something else is looked at: said, and never put in its place.
 
-import { at, h, icon } from "./dom.js";
+import { at, button, h, icon } from "./dom.js";
 import { clock } from "./times.js";
-import { patient, sign, verdict } from "./list.js";
+import { patient, sign, verdict } from "./told.js";
 import { word } from "./words.js";
 
 /** Notices which of today's studies have a new result. */
@@ -19,7 +19,9 @@ export class News {
   see(lines, open) {
     const before = this.#known;
     this.#known = new Map(lines.map((line) => [line.study_instance_uid, sign(line)]));
-    const fresh = before === null ? [] : lines.filter((line) => line.state === "done" && before.get(line.study_instance_uid) !== sign(line));
+    const isNew = (line) =>
+      line.state === "done" && before.get(line.study_instance_uid) !== sign(line);
+    const fresh = before === null ? [] : lines.filter(isNew);
     const byUid = new Map(lines.map((line) => [line.study_instance_uid, line]));
     for (const uid of this.#unseen.keys()) {
       if (byUid.has(uid)) this.#unseen.set(uid, byUid.get(uid));
@@ -27,7 +29,8 @@ export class News {
     }
     for (const line of fresh) {
       say(line);
-      if (open !== null && open !== line.study_instance_uid) this.#unseen.set(line.study_instance_uid, line);
+      const uid = line.study_instance_uid;
+      if (open !== null && open !== uid) this.#unseen.set(uid, line);
     }
     this.draw();
   }
@@ -53,8 +56,9 @@ export class News {
       h("p", {},
         h("strong", {}, word("news", { decision: verdict(first) })),
         h("span", {}, patient(first), ` · ${clock(first.received_at)} ${more}`)),
-      h("button", { type: "button", class: "control strong", onclick: () => this.#onOpen(first.study_instance_uid) }, word("news_open")),
-      h("button", { type: "button", class: "control square", "aria-label": word("news_close"), onclick: () => this.seen(null) }, icon("close")));
+      button("strong", () => this.#onOpen(first.study_instance_uid), {}, word("news_open")),
+      button("square", () => this.seen(null), { "aria-label": word("news_close") }, icon("close")),
+    );
   }
 }
 

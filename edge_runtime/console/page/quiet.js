@@ -10,17 +10,26 @@ const WAITING = ["received", "screening", "failed"];
 
 /** The parts of the line, of `/v1/status`. */
 export function quietLine(status) {
-  return [degraded(status), ...drift(status), queue(status), ...network(status), disk(status.disk), power(status.battery), heat(status.temperature_c)].filter(
-    (part) => part !== null,
-  );
+  const parts = [
+    degraded(status),
+    ...drift(status),
+    queue(status),
+    ...network(status),
+    disk(status.disk),
+    power(status.battery),
+    heat(status.temperature_c),
+  ];
+  return parts.filter((one) => one !== null);
 }
 
 function part(sign, trouble, ...words) {
-  return h("span", { class: trouble ? "fact trouble" : "fact" }, icon(trouble ? "warning" : sign), h("span", {}, ...words));
+  const kind = trouble ? "fact trouble" : "fact";
+  return h("span", { class: kind }, icon(trouble ? "warning" : sign), h("span", {}, ...words));
 }
 
 function degraded({ degraded: what }) {
-  return what.length === 0 ? null : part("warning", true, word("degraded"), " ", machineWords(what.join("; ")));
+  if (what.length === 0) return null;
+  return part("warning", true, word("degraded"), " ", machineWords(what.join("; ")));
 }
 
 // What changed about films, and what to do: the unit has the words, in the language of the page.
@@ -40,8 +49,10 @@ function network({ destinations }) {
   const named = Object.entries(destinations);
   if (named.length === 0) return [part("network", false, word("network_none"))];
   return named.map(([name, { waiting, sending, last_error: error }]) => {
-    const told = waiting + sending === 0 ? word("network_sent") : word("network_waiting", { count: waiting + sending });
-    return part("network", error !== null, bdi(name), ": ", told, error === null ? "" : ` · ${word("network_error")}`);
+    const count = waiting + sending;
+    const told = count === 0 ? word("network_sent") : word("network_waiting", { count });
+    const failed = error === null ? "" : ` · ${word("network_error")}`;
+    return part("network", error !== null, bdi(name), ": ", told, failed);
   });
 }
 
@@ -58,5 +69,6 @@ function power(battery) {
 }
 
 function heat(degrees) {
-  return degrees === null || degrees < HOT_C ? null : part("heat", true, word("hot", { degrees: amount(Math.round(degrees), "celsius") }));
+  if (degrees === null || degrees < HOT_C) return null;
+  return part("heat", true, word("hot", { degrees: amount(Math.round(degrees), "celsius") }));
 }

@@ -1,4 +1,4 @@
-// Times, days, amounts and lists as the chosen language writes them, in the digits of the films' own text.
+// Times, days, amounts and lists as the chosen language writes them, in the digits of the films.
 
 import { language } from "./words.js";
 
@@ -51,13 +51,15 @@ export function duration(seconds) {
 
 /** Bytes, in gigabytes from one on. */
 export function bytes(number) {
-  return number < 1e9 ? amount(Math.round(number / 1e6), "megabyte") : amount(number / 1e9, "gigabyte");
+  if (number < 1e9) return amount(Math.round(number / 1e6), "megabyte");
+  return amount(number / 1e9, "gigabyte");
 }
 
 /** A number with a unit of ECMA-402. */
 export function amount(number, unit) {
-  const style = { style: "unit", unit, unitDisplay: "short", maximumFractionDigits: number < 10 ? 1 : 0 };
-  return new Intl.NumberFormat(locale(), style).format(number);
+  const style = { style: "unit", unit, unitDisplay: "short" };
+  const digits = { maximumFractionDigits: number < 10 ? 1 : 0 };
+  return new Intl.NumberFormat(locale(), { ...style, ...digits }).format(number);
 }
 
 /** A probability as the summary tells it: in percent, and never as certainty. */

@@ -19,7 +19,8 @@ export function word(key, values = {}) {
   if (label === undefined) return `⟦${key}⟧`;
   // Between isolates a value keeps its own direction, and the sentence around it its order.
   const [before, after] = words.direction === "rtl" ? ["\u2068", "\u2069"] : ["", ""];
-  return label.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? before + values[name] + after : whole));
+  const filled = (whole, name) => (name in values ? before + values[name] + after : whole);
+  return label.replace(/\{(\w+)\}/g, filled);
 }
 
 /** Whether there is a label for a word of the documents. */
