@@ -115,8 +115,8 @@ def _drift(spool: Spool, language: Language) -> ConsoleDrift:
             DriftNote(
                 figure=alarm.figure,
                 since=alarm.since,
-                text=say(alarm.phrase, language),
-                action_text=say(alarm.action_phrase, language),
+                text=_sentence(say(alarm.phrase, language)),
+                action_text=_sentence(say(alarm.action_phrase, language)),
             )
             for alarm in found.alarms
         ),
@@ -365,14 +365,17 @@ def _headline(decision: Decision | None, language: Language) -> str | None:
     return None if decision is None else say(Phrase(key=f"decision.{decision}"), language)
 
 
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _action(
     decision: Decision | None, films: Sequence[Screening], language: Language
 ) -> str | None:
     """Return what to do now, and where a film could not be checked, why."""
     if decision is None:
         return None
-    words = " ".join(say(phrase, language) for phrase in to_do(decision, films))
-    return words[:1].upper() + words[1:]
+    return _sentence(" ".join(say(phrase, language) for phrase in to_do(decision, films)))
 
 
 def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:

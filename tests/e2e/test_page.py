@@ -157,12 +157,13 @@ def test_the_quiet_line_tells_what_changed_about_films_and_what_to_do(
         text="films are darker than the reference films: mean grey 97, was 120",
         action_text="check exposure, detector and processing, above all the window",
     )
-    server.unit.drift = ConsoleDrift(available=True, reason=None, alarms=(note,))
+    server.unit.drift = ConsoleDrift(available=True, reason=None, alarms=(note,) * 3)
     page = opened(server.url)
+    expect(page.locator(".row")).to_have_count(7)
     trouble = page.locator("#quiet .trouble")
     expect(trouble).to_have_count(1)
     expect(trouble).to_contain_text("mean grey 97, was 120")
-    expect(trouble).to_contain_text("above all the window")
+    expect(trouble).to_contain_text("above all the window · and 2 more")
     assert not axe(page)
 
 

@@ -314,8 +314,8 @@ def test_status_tells_what_changed_about_films_in_the_language_that_is_asked_for
         judge_blocks(spool, bundle)
     (alarm,) = console.local("GET", "/v1/status?lang=es").json["drift"]["alarms"]
     assert alarm["figure"] == "exposure"
-    assert alarm["text"].startswith("las radiografías son más oscuras que las de referencia")
-    assert alarm["action_text"].startswith("compruebe la exposición")
+    assert alarm["text"].startswith("Las radiografías son más oscuras que las de referencia")
+    assert alarm["action_text"].startswith("Compruebe la exposición")
     console.go(live=False)
     assert console.local("GET", "/v1/status").json["drift"] is None
 
