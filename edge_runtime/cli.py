@@ -63,6 +63,7 @@ app.add_typer(bundle_verbs, name="bundle")
 app.add_typer(feedback_verbs, name="feedback")
 app.add_typer(unit_verbs.audit, name="audit")
 app.add_typer(unit_verbs.mode, name="mode")
+app.add_typer(unit_verbs.drift, name="drift")
 app.add_typer(console, name="console")
 
 

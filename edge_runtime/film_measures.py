@@ -49,10 +49,12 @@ class FilmMeasures:
 
     Attributes
     ----------
+    grey
+        Mean of the field, 0..255: without what shutters or air cover around it.
     black_film
         Share of the film that is nothing but black, 0..1.
     black, white
-        The same for black and white in the field: without what shutters or air cover around it.
+        The same for black and white in the field.
     detail
         How far the limb stands out: root mean square of what lies between 1 and 3 pixels (sigma)
         of the look, grey levels of 256; the median of the blocks that show most.
@@ -71,6 +73,7 @@ class FilmMeasures:
         Share of the film that is dark and without any structure, 0..1: what lies beside a limb.
     """
 
+    grey: float
     black_film: float
     black: float
     white: float
@@ -95,6 +98,7 @@ def measure_film(display: DisplayImage) -> FilmMeasures:
     field = _field(look)
     detail, sharpness, grain = _structure(field)
     return FilmMeasures(
+        grey=float(field.mean()),
         black_film=float((look < BLACK).mean()),
         black=float((field < BLACK).mean()),
         white=float((field > WHITE).mean()),

@@ -64,15 +64,22 @@ class QualityFinding(BaseModel):
     refuses: bool = Field(description="whether the film cannot be screened for it")
 
 
-def check_quality(radiograph: Radiograph) -> tuple[QualityFinding, ...]:
+def check_quality(
+    radiograph: Radiograph, measures: FilmMeasures | None = None
+) -> tuple[QualityFinding, ...]:
     """Say what is wrong with a film; nothing where it is fit.
 
     Shape and size need no pixel. Of what pixels show only the first fault is named, for it explains
     the others: where there is nothing but noise, nothing is sharp.
+
+    Parameters
+    ----------
+    measures
+        Of :func:`edge_runtime.film_measures.measure_film` on the film, where they are at hand.
     """
     part = part_named(radiograph.body_part)
     alone = part is not None and part.upper() in _ALONE
-    measures = measure_film(radiograph.display)
+    measures = measures or measure_film(radiograph.display)
     found = (_shape(radiograph), _size(radiograph), _picture(measures, part or "limb", alone))
     return tuple(finding for finding in found if finding)
 

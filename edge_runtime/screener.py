@@ -28,9 +28,11 @@ from edge_runtime.bundle import (
 from edge_runtime.context import PatientContext, coarse_region, context_words
 from edge_runtime.delegates import Outputs
 from edge_runtime.delegates.isolation import Limits
+from edge_runtime.drift.reference import Measure, film_values
 from edge_runtime.engine import DelegateUse, Engine
 from edge_runtime.errors import RadiographError
 from edge_runtime.familiarity import FamiliarFilms, film_features
+from edge_runtime.film_measures import measure_film
 from edge_runtime.limb_gate import LimbGate
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Fallback, IntendedUse
@@ -119,7 +121,7 @@ class Screening(BaseModel):
     float32 (rows, columns, 3), the class-activation map: logits by label for each place of the
     network's input. In triage all three are None as well. `scores`, 0..1: what operating points
     cut, by name, for the rule of a study of several films; never to be shown where they are not in
-    the document.
+    the document. `watched`: what tells whether films drift from those of the bundle, by name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
@@ -161,6 +163,7 @@ class Screening(BaseModel):
     )
     activation: Annotated[npt.NDArray[np.float32] | None, Field(exclude=True, repr=False)] = None
     scores: Annotated[dict[ScoreName, float] | None, Field(exclude=True, repr=False)] = None
+    watched: Annotated[dict[Measure, float] | None, Field(exclude=True, repr=False)] = None
 
 
 class Screener:
@@ -216,6 +219,9 @@ class Screener:
             options=external_options,
             limits=limits,
         )
+        self._exported_fusion = (
+            bundle.manifest if bundle.site is None else bundle.exported
+        ).calibration.fusion
         self._familiar = (
             FamiliarFilms.from_npz(bundle.members[FAMILIAR], bundle.file)
             if FAMILIAR in bundle.members
@@ -287,7 +293,8 @@ class Screener:
         fusion = calibration.fusion
         start = time.perf_counter()
         pixels, placement = to_network_pixels(radiograph.display, spec)
-        findings = check_quality(radiograph)
+        measures = measure_film(radiograph.display)
+        findings = check_quality(radiograph, measures)
         tensors = [self.quantize(pixels)]
         if calibration.mirror:
             tensors.append(np.ascontiguousarray(tensors[0][:, :, ::-1]))
@@ -326,6 +333,11 @@ class Screener:
         if mask is not None and lesion_probability is not None:
             marked = decision.lesions(mask, lesion_probability, placement, spec)
         familiarity = self._familiarity(real)
+        exported = probabilities
+        if self._exported_fusion != fusion:
+            # The reference has the bundle's own scores: a site's would look like drift.
+            added = decision.context_logits(words, self._exported_fusion)
+            exported = decision.fuse(real, self._exported_fusion, added)
         finished = time.perf_counter()
         source = source_of(radiograph)  # waits for the file's hash, if that takes longer
         total = sum(radiograph.timings_ms.values()) + (time.perf_counter() - start) * 1e3
@@ -364,6 +376,11 @@ class Screener:
             mask_probability=lesion_probability if told else None,
             activation=real["cam"] if told else None,
             scores=decision.scores(probabilities),
+            watched=film_values(
+                measures,
+                familiarity.distance,
+                float(decision.score(exported, "tumour")),
+            ),
         )
 
     def refuse(self, error: RadiographError, source: Source) -> Screening:

@@ -85,6 +85,7 @@ def export(
     from rich.table import Table
 
     from edge_runtime.bundle import Variant, sign_bundle
+    from edge_runtime.drift.reference import LEAST_FILMS
     from edge_runtime.errors import ConfigError
     from export.bounds import MALIGNANT_PATIENTS
     from export.pack import export_foreign, export_run
@@ -163,6 +164,12 @@ def export(
     if limits := calibration.limb:
         told = f"{limits.others_refused:.0%} of {limits.others} refused, each left out of the fit"
         table.add_row("films of no limb", f"{told}; AUROC {limits.auroc:.3f}")
+    table.add_row(
+        "films that others are compared with",
+        f"{calibration.drift.films}, without a tumour, one a patient"
+        if calibration.drift
+        else f"fewer than {LEAST_FILMS} patients without a tumour: no drift is noticed",
+    )
     table.add_row("data licence", manifest.provenance.licence)
     table.add_row("signed by", "nobody" if signature is None else signature.key_id)
     Console().print(table)

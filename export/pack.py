@@ -33,6 +33,7 @@ from export.conversion import Conversion, convert_foreign, convert_run
 from export.convert import zero_share
 from export.cross_fit import cross_fit
 from export.delegate_parity import delegate_parity
+from export.drift import drift_reference
 from export.edge_compiler import compile_for_edge_tpu
 from export.elsewhere import ForeignModel, require_order
 from export.float_file import predict_file
@@ -156,6 +157,9 @@ def _write(
     model, calibration = passed.model, passed.calibration
     if left_out is not None:
         calibration = with_thresholds(calibration, left_out, recipe.export)
+    say("measure the films that others will be compared with")
+    reference = drift_reference(given, passed.real, calibration, passed.familiar, passed.limb_gate)
+    calibration = calibration.model_copy(update={"drift": reference})
     members, half = {MODEL: model}, None
     if fp16:
         say("store the float network in half precision")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from edge_runtime.drift.reference import DriftReference
 from edge_runtime.preprocess import InputSpec, quantize_input
 
 LABELS = ("no_tumour", "benign", "malignant")
@@ -188,6 +189,9 @@ class Calibration(_Part):
     conformal_quantiles: dict[str, ConformalQuantile] = Field(description="by class")
     familiarity: Familiarity | None = Field(None, description="None without the head embedding")
     limb: LimbLimits | None = Field(None, description="None: nothing tells limbs from other films")
+    drift: DriftReference | None = Field(
+        None, description="None: made before there was one, or of too few patients without a tumour"
+    )
 
     def at(self, level: Level) -> tuple[OperatingPoint, ...]:
         """Return the operating points of films, or of studies."""

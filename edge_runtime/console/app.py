@@ -140,10 +140,10 @@ writes = APIRouter(prefix="/v1", dependencies=[Depends(_typed)])
 
 
 @api.get("/status")
-def status(desk: At) -> ConsoleStatus:
+def status(desk: At, lang: Lang = None) -> ConsoleStatus:
     """Tell how the unit does, for one quiet line."""
     with desk.spool() as spool:
-        return studies.status_of(desk.unit, spool, desk.bundle)
+        return studies.status_of(desk.unit, spool, desk.bundle, desk.language(lang))
 
 
 @api.get("/studies")

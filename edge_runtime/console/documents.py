@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge_runtime.bundle import OperatingPoint
 from edge_runtime.decision import Decision
+from edge_runtime.drift.reference import Figure
 from edge_runtime.feedback.reads import Verdict
 from edge_runtime.quality import QualityFinding
 from edge_runtime.screener import BundleUse, Context, Lesion, OutOfDistribution, Screening
@@ -34,6 +35,23 @@ class Problem(_Part):
     remedy: str = Field(description="what to do about it")
 
 
+class DriftNote(_Part):
+    """Something that changed about the films that come."""
+
+    figure: Figure
+    since: datetime
+    text: str
+    action_text: str = Field(description="what to do about it")
+
+
+class ConsoleDrift(_Part):
+    """Whether films still look like those of the reference."""
+
+    available: bool
+    reason: str | None = Field(description="why it is not known; in English")
+    alarms: tuple[DriftNote, ...]
+
+
 class ConsoleStatus(_Part):
     """How the unit does, for one quiet line."""
 
@@ -52,6 +70,7 @@ class ConsoleStatus(_Part):
     temperature_c: float | None = Field(description="highest; null: the system does not tell")
     delegate: str | None = Field(description="what runs the model; null: not known yet")
     degraded: tuple[str, ...] = Field(description="what is slower or weaker than it should be")
+    drift: ConsoleDrift | None = Field(description="null in shadow mode: it tells of results")
 
 
 class StudyFacts(_Part):

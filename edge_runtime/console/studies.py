@@ -17,8 +17,10 @@ from typing import Any
 
 from edge_runtime.bundle import ModelBundle
 from edge_runtime.console.documents import (
+    ConsoleDrift,
     ConsoleStatus,
     DeliveryView,
+    DriftNote,
     FilmResult,
     FilmView,
     ModeName,
@@ -30,6 +32,7 @@ from edge_runtime.console.documents import (
 from edge_runtime.console.headers import FilmHeader, FilmHeaders
 from edge_runtime.console.problems import RefusedError
 from edge_runtime.decision import Decision
+from edge_runtime.drift.status import drift_status
 from edge_runtime.feedback.reads import last_verdict
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Language
@@ -75,7 +78,9 @@ def must_tell(spool: Spool, bundle: ModelBundle) -> float:
     return since
 
 
-def status_of(unit: UnitConfig, spool: Spool, bundle: ModelBundle) -> ConsoleStatus:
+def status_of(
+    unit: UnitConfig, spool: Spool, bundle: ModelBundle, language: Language
+) -> ConsoleStatus:
     """Return how the unit does."""
     live = told_since(spool, bundle) is not None
     films = figures.films_by_state(spool)
@@ -97,6 +102,24 @@ def status_of(unit: UnitConfig, spool: Spool, bundle: ModelBundle) -> ConsoleSta
         temperature_c=temperature_c(),
         delegate=None if delegate is None else delegate.name,
         degraded=degraded,
+        drift=_drift(spool, language) if live else None,
+    )
+
+
+def _drift(spool: Spool, language: Language) -> ConsoleDrift:
+    found = drift_status(spool)
+    return ConsoleDrift(
+        available=found.available,
+        reason=found.reason,
+        alarms=tuple(
+            DriftNote(
+                figure=alarm.figure,
+                since=alarm.since,
+                text=_sentence(say(alarm.phrase, language)),
+                action_text=_sentence(say(alarm.action_phrase, language)),
+            )
+            for alarm in found.alarms
+        ),
     )
 
 
@@ -342,14 +365,17 @@ def _headline(decision: Decision | None, language: Language) -> str | None:
     return None if decision is None else say(Phrase(key=f"decision.{decision}"), language)
 
 
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _action(
     decision: Decision | None, films: Sequence[Screening], language: Language
 ) -> str | None:
     """Return what to do now, and where a film could not be checked, why."""
     if decision is None:
         return None
-    words = " ".join(say(phrase, language) for phrase in to_do(decision, films))
-    return words[:1].upper() + words[1:]
+    return _sentence(" ".join(say(phrase, language) for phrase in to_do(decision, films)))
 
 
 def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from edge_runtime.drift.reference import BLOCK
+from edge_runtime.drift.status import drift_line
+from edge_runtime.drift.table import in_words
 from edge_runtime.feedback.charts import bars, legend, shares, stacked_weeks
 from edge_runtime.feedback.figures import DECISIONS, READINGS, VERDICTS, Agreement
 from edge_runtime.feedback.intervals import Share
 from edge_runtime.feedback.recall import Case, Cases
 from edge_runtime.feedback.report import FeedbackReport
+from edge_runtime.phrases import Phrase, say
 from edge_runtime.reports.wording import RESEARCH
 
 WORDS = {
@@ -73,7 +77,10 @@ svg text { font: 12px system-ui, "Noto Sans", sans-serif; fill: var(--ink); }
 def html_page(report: FeedbackReport) -> str:
     """Return the report as a page."""
     title = f"Week {report.week}, unit {report.unit}"
-    parts = (_head(report), _recall(report), _week(report), _agreement(report), _rest(report))
+    parts = (
+        _head(report), _recall(report), _week(report), _drift(report), _agreement(report),
+        _rest(report),
+    )  # fmt: skip
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -250,6 +257,37 @@ def _differing(agreement: Agreement) -> str:
         return f'<p class="soft">{readers}.</p>'
     studies = _count(agreement.studies_with_differing_readers, "study", "studies")
     return f"<p>{readers}; on {studies} they differ between tumour and none.</p>"
+
+
+def _drift(report: FeedbackReport) -> str:
+    found = report.drift
+    alarms = "".join(
+        f'<p class="warn">Since {alarm.since.astimezone():%Y-%m-%d} {escape(alarm.finding)}. '
+        f"To do: {escape(alarm.action)}.</p>"
+        for alarm in found.alarms
+    )
+    table = (
+        _table(
+            f"The newest {BLOCK} studies that were compared",
+            ("figure", "reference", "now", "p", ""),
+            [
+                (
+                    say(Phrase(key=f"drift.{one.figure}")),
+                    in_words(one.figure, one.then),
+                    in_words(one.figure, one.now),
+                    f"{one.p:.2g}",
+                    "changed" if one.alarm else "",
+                )
+                for one in found.figures
+            ],
+        )
+        if found.figures
+        else ""
+    )
+    told = alarms or f"<p>Drift: {escape(drift_line(found))}.</p>"
+    return (
+        f"<section><h2>Do films still look like those of the reference?</h2>{told}{table}</section>"
+    )
 
 
 def _lists(report: FeedbackReport) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge_runtime.drift.status import DriftStatus, drift_status
 from edge_runtime.feedback import figures
 from edge_runtime.feedback.figures import Agreement, Coverage, WeekFigures, WeekFilms
 from edge_runtime.feedback.headers import keep_missing_headers
@@ -46,6 +47,7 @@ class FeedbackReport(BaseModel):
     misses: Cases = Field(description="by readings that came in the week")
     false_alarms: Cases
     recall: Cases = Field(description="open at the time of the report, of all weeks")
+    drift: DriftStatus = Field(description="at the time of the report")
 
 
 def weekly_report(spool: Spool, unit: str, week: Week, *, with_names: bool) -> FeedbackReport:
@@ -84,6 +86,7 @@ def weekly_report(spool: Spool, unit: str, week: Week, *, with_names: bool) -> F
         misses=misses(spool, *within, with_names=with_names),
         false_alarms=false_alarms(spool, *within, with_names=with_names),
         recall=open_cases(spool, with_names=with_names),
+        drift=drift_status(spool),
     )
 
 

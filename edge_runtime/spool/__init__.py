@@ -12,6 +12,7 @@ and does nothing twice::
     delivery     outbox: the next object for a destination, storage commitment
     withdrawal   corrected, rejected or withdrawn films, and what was made of them
     retention    what is done with and may be deleted
+    drift        figures of films, and how blocks of them compared with a reference
     seen         files of watched folders that were dealt with
     states       of a film, and which may follow which
     database     the folder, the SQLite file (schema*.sql), transactions

@@ -20,7 +20,7 @@ DATABASE = "spool.db"
 INCOMING, FILMS, RESULTS, QUARANTINE = "incoming", "films", "results", "quarantine"
 OUTGOING = "outgoing"
 # schema.sql is version 1; what each later version adds is schema_2.sql and so on.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # The longest that a writer waits for another: their transactions take milliseconds.
 _BUSY_S = 30.0
 # The write-ahead log is cut back to this once it is written into the database.

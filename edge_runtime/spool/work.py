@@ -13,6 +13,7 @@ from edge_runtime.rejection import Reason
 from edge_runtime.spool.audit import hashed, record
 from edge_runtime.spool.database import Execute, Spool, set_settings
 from edge_runtime.spool.documents import NewDocument, add_document, urgency_of
+from edge_runtime.spool.drift import WatchedFilm, watch_film
 from edge_runtime.spool.states import ENDED, MAX_STARTS, FilmState
 from edge_runtime.spool.studies import OpenStudy
 from edge_runtime.spool.withdrawal import retract_results
@@ -68,6 +69,8 @@ class NewResult:
     live
         Whether it may be sent. One of shadow mode cancels what waits of an earlier result, and lets
         stand what was sent of it: nothing would come in its place.
+    watched
+        What tells whether films drift; None where nobody measured it.
     """
 
     state: FilmState
@@ -77,6 +80,7 @@ class NewResult:
     document: str
     work: str
     live: bool = True
+    watched: WatchedFilm | None = None
 
 
 def begin(spool: Spool, work: str, boot_id: str) -> None:
@@ -204,6 +208,9 @@ def finish(
             "WHERE id = ?",
             result.state, now, film.id,
         )  # fmt: skip
+        if result.watched is not None:
+            unable = result.decision == "unable"
+            watch_film(execute, now, film.id, film.study_instance_uid, unable, result.watched)
         urgency = urgency_of(result.decision)
         for document in documents:
             if document.kind == "original" and _has_original(execute, film.id):

@@ -1,4 +1,4 @@
-"""The verbs of a unit: `serve`, `status`, `audit`, `mode` and `withdraw`."""
+"""The verbs of a unit: `serve`, `status`, `audit`, `mode`, `drift` and `withdraw`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ audit = typer.Typer(
 mode = typer.Typer(
     no_args_is_help=True,
     help="Shadow mode or live: whether results are shown and sent.",
+    rich_markup_mode="markdown",
+)
+drift = typer.Typer(
+    no_args_is_help=True,
+    help="Whether the films that come still look like those that the bundle was calibrated on.",
     rich_markup_mode="markdown",
 )
 
@@ -216,6 +221,67 @@ def enter_shadow(config: Config, by: By, reason: Why) -> None:
         go_shadow(spool, bundle, by, reason)
     typer.echo("shadow: nothing is shown or sent.")
     typer.echo(f"Next: osteoedge status --config {config}")
+
+
+@drift.command("show")
+def show_drift(config: Config, as_json: AsJson = False) -> None:
+    """Print how the films of a unit compare with the reference, block by block.
+
+    Example: `osteoedge drift show --config unit.toml`
+    """
+    import json
+
+    from rich.console import Console
+    from rich.markup import escape
+
+    from edge_runtime.drift.status import drift_history, drift_line, drift_status
+    from edge_runtime.drift.table import history_table
+    from edge_runtime.unit.config import load_unit
+    from edge_runtime.unit.running import open_spool
+
+    with open_spool(load_unit(config).spool.directory) as spool:
+        found, history = drift_status(spool), drift_history(spool)
+    if as_json:
+        document = found.model_dump(mode="json")
+        document["history"] = [block.model_dump(mode="json") for block in history]
+        typer.echo(json.dumps(document, indent=2))
+        return
+    console = Console()
+    if history:
+        console.print(history_table(history))
+    if accepted := found.accepted:
+        console.print(
+            f"The reference is the unit's own films, accepted {accepted.at.astimezone():%Y-%m-%d} "
+            f"by {escape(accepted.person)}: {escape(accepted.reason)}.",
+            soft_wrap=True,
+        )
+    console.print(f"Drift: {escape(drift_line(found))}.", soft_wrap=True)
+    accept = f"osteoedge drift accept --config {config} --by NAME --reason TEXT"
+    if found.alarms:
+        typer.echo("Next: look at films of that time, and mend what is wrong with them.")
+        typer.echo(f"      Where the reason is known and harmless: {accept}")
+    elif not found.available:
+        typer.echo(f"Next: {accept}")
+
+
+@drift.command("accept")
+def accept_drift(config: Config, by: By, reason: Why) -> None:
+    """Take the newest films of this unit, up to 500, for the reference from now on.
+
+    For films that differ from the bundle's for a reason that is known and was looked into: another
+    hospital, another detector. What is wrong with films is mended, not accepted.
+
+    Example: `osteoedge drift accept --config unit.toml --by "Dr M. Weber" --reason "new detector,
+    agreement with radiologists unchanged"`
+    """
+    from edge_runtime.drift.watch import accept
+    from edge_runtime.unit.config import load_unit
+    from edge_runtime.unit.running import open_spool
+
+    with open_spool(load_unit(config).spool.directory) as spool:
+        films = accept(spool, by, reason)
+    typer.echo(f"The newest {films} studies are the reference from the next block on.")
+    typer.echo(f"Next: osteoedge drift show --config {config}")
 
 
 def check_command(unit: UnitConfig, as_json: bool = False) -> int:

@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 import edge_runtime
+from edge_runtime.drift.status import drift_status
 from edge_runtime.errors import ConfigError, OsteoedgeError
 from edge_runtime.spool import Spool
 from edge_runtime.unit import figures
@@ -207,6 +208,18 @@ def _of_spool(spool: Spool) -> Iterator[Metric]:
     yield _counter("sent_bytes", "What destinations took.", ("destination",), _by_one(sent))
     set_aside = sum(figures.quarantined(spool).values())
     yield _gauge("quarantined_files", "Files and films set aside.", (), {(): set_aside})
+    drift = drift_status(spool)
+    told = {found.figure: found for found in drift.figures}
+    yield _gauge("drift_watched", "Whether there is a reference.", (), {(): drift.available})
+    yield _counter("drift_blocks", "Blocks of studies compared.", (), {(): drift.blocks})
+    yield _gauge(
+        "drift_alarm", "Whether films drift.", ("figure",),
+        _by_one({name: found.alarm for name, found in told.items()}),
+    )  # fmt: skip
+    yield _gauge(
+        "drift_p_value", "Of the newest block.", ("figure",),
+        _by_one({name: found.p for name, found in told.items()}),
+    )  # fmt: skip
     disk = shutil.disk_usage(spool.folder)
     yield _gauge("disk_free_bytes", "Free space on the spool's file system.", (), {(): disk.free})
     yield _gauge("disk_size_bytes", "Size of the spool's file system.", (), {(): disk.total})

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edge_runtime.bundle import Purpose, SiteUse
+from edge_runtime.drift.status import DriftStatus, drift_line, drift_status
 from edge_runtime.engine import DelegateUse
 from edge_runtime.errors import ConfigError, GateError
 from edge_runtime.screener import STANDING_SENTENCE
@@ -111,6 +112,7 @@ class Status(_Part):
     quarantine: dict[str, int] = Field(description="files and films by reason")
     delegate: DelegateUse | None = Field(description="as the worker said last; None: never")
     degraded: tuple[str, ...]
+    drift: DriftStatus
     disk: DiskStatus
     temperature_c: float | None = Field(description="highest; None: the system does not tell")
     battery: Battery | None = Field(description="None: the system does not tell")
@@ -152,6 +154,7 @@ def read_status(unit: UnitConfig, system: Path = Path("/")) -> Status:
             quarantine=figures.quarantined(spool),
             delegate=delegate,
             degraded=degraded,
+            drift=drift_status(spool),
             disk=disk_of(unit, spool),
             temperature_c=temperature_c(system),
             battery=battery(system),
@@ -200,6 +203,7 @@ def report(status: Status) -> Iterator[Table]:
     table.add_row("quarantine", escape(_counted(status.quarantine)))
     table.add_row("delegate", status.delegate.name if status.delegate else "not known yet")
     table.add_row("degraded", escape("; ".join(status.degraded)) or "no")
+    table.add_row("drift", escape(drift_line(status.drift)))
     disk = status.disk
     table.add_row("disk", f"{disk.free >> 20} MiB free, {disk.reserve >> 20} MiB kept free")
     heat = status.temperature_c

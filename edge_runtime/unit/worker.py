@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from edge_runtime.drift.watch import begin_watch, judge_blocks
 from edge_runtime.errors import (
     CorruptRadiographError,
     DelegateError,
@@ -37,6 +38,7 @@ from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import hashed
 from edge_runtime.spool.database import RESULTS, set_settings
 from edge_runtime.spool.documents import DocumentKind, NewDocument, sweep_results
+from edge_runtime.spool.drift import WatchedFilm
 from edge_runtime.spool.notes import (
     WithdrawnDocument,
     give_up_withdrawal,
@@ -129,6 +131,7 @@ class Worker:
         """Put the spool in order."""
         begin(self._spool, self._work, _boot_id())
         sweep_results(self._spool)
+        begin_watch(self._spool, self._screener.bundle)
         self._tell_delegate()
 
     def step(self) -> bool:
@@ -199,6 +202,7 @@ class Worker:
             document=screening_json(screening).decode(),
             work=self._work,
             live=self._live,
+            watched=WatchedFilm(self._screener.bundle.sha256, screening.watched or {}),
         )
         documents = tuple(self._documents(film, radiograph, screening))
         recorded = self._note_recorded(finish(self._spool, film, result, documents))
@@ -210,6 +214,7 @@ class Worker:
                 "outcome": "recorded" if recorded else "superseded meanwhile",
             },
         )
+        judge_blocks(self._spool, self._screener.bundle)
         self._tell_delegate()
 
     def _documents(

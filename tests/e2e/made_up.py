@@ -13,6 +13,7 @@ import numpy as np
 from edge_runtime.bundle import LABELS, Interval, OperatingPoint, ScoreName
 from edge_runtime.bundle.manifest import Action
 from edge_runtime.console.documents import (
+    ConsoleDrift,
     ConsoleStatus,
     DeliveryView,
     FilmView,
@@ -222,6 +223,7 @@ class MadeUpUnit:
     yesterday: list[MadeUpStudy] = field(default_factory=list)
     mode: ModeName = "live"
     error: str | None = None
+    drift: ConsoleDrift | None = None
     battery: Battery | None = field(
         default_factory=lambda: Battery(percent=80, status="Discharging")
     )
@@ -272,6 +274,7 @@ class MadeUpUnit:
             temperature_c=47.0,
             delegate="cpu",
             degraded=(),
+            drift=self.drift,
         )
 
 

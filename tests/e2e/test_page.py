@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from edge_runtime.console.documents import ConsoleDrift, DriftNote
 from edge_runtime.phrases import LANGUAGES, Phrase, say
 from tests.conftest import need
 from tests.e2e.consoles import at_the_bedside
@@ -144,6 +145,26 @@ def test_the_list_tells_time_patient_part_decision_and_what_to_do(
     expect(page.locator("#quiet")).to_contain_text("pacs: still to be sent: 3")
     expect(page.locator("#quiet")).to_contain_text("12 GB")
     expect(page.locator("#quiet")).to_contain_text("80%")
+    expect(page.locator("#quiet .trouble")).to_have_count(0)
+
+
+def test_the_quiet_line_tells_what_changed_about_films_and_what_to_do(
+    server: PageServer, opened: Opened
+) -> None:
+    note = DriftNote(
+        figure="exposure",
+        since=NOW,
+        text="films are darker than the reference films: mean grey 97, was 120",
+        action_text="check exposure, detector and processing, above all the window",
+    )
+    server.unit.drift = ConsoleDrift(available=True, reason=None, alarms=(note,) * 3)
+    page = opened(server.url)
+    expect(page.locator(".row")).to_have_count(7)
+    trouble = page.locator("#quiet .trouble")
+    expect(trouble).to_have_count(1)
+    expect(trouble).to_contain_text("mean grey 97, was 120")
+    expect(trouble).to_contain_text("above all the window · and 2 more")
+    assert not axe(page)
 
 
 def test_a_study_tells_what_its_decision_rests_on(server: PageServer, opened: Opened) -> None:

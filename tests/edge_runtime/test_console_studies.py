@@ -8,18 +8,21 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from edge_runtime.drift.watch import begin_watch, judge_blocks
 from edge_runtime.phrases import LANGUAGES, Phrase, remedy, say, words
 from edge_runtime.quality import QualityFinding
 from edge_runtime.screener import STANDING_SENTENCE, Lesion
 from edge_runtime.unit.status import DEGRADED_SETTING
 from tests.conftest import ROOT
-from tests.edge_runtime.consoles import Console, console_at_work, film_of
+from tests.edge_runtime.consoles import BUNDLE, Console, console_at_work, film_of
+from tests.edge_runtime.drifting import a_reference, take
 from tests.edge_runtime.screenings import screening
 from tests.processes import until
 
@@ -207,6 +210,7 @@ def test_shadow_mode_tells_nothing_but_that(tmp_path: Path) -> None:
         status = console.local("GET", "/v1/status").json
         assert status["mode"] == "shadow"
         assert status["films"]["reported"] == 1 and "unable" not in status["films"]
+        assert status["drift"] is None
         untold = [
             f"/v1/studies/{film.StudyInstanceUID}", f"/v1/films/{film.SOPInstanceUID}",
             f"/v1/films/{film.SOPInstanceUID}/image.png", "/v1/events", "/v1/studies/9.9",
@@ -293,6 +297,27 @@ def test_the_quiet_line(console: Console) -> None:
     assert status["degraded"] == ["the CPU is hot"]
     assert status["destinations"]["pacs"]["waiting"] == 0
     assert status["disk"]["free"] > status["disk"]["reserve"] == 10 << 20
+
+
+def test_status_tells_what_changed_about_films_in_the_language_that_is_asked_for(
+    console: Console,
+) -> None:
+    assert not console.local("GET", "/v1/status").json["drift"]["available"]
+    rng = np.random.default_rng(5)
+    calibration = SimpleNamespace(drift=a_reference(rng))
+    bundle: Any = SimpleNamespace(
+        sha256=BUNDLE.deployed_sha256, manifest=SimpleNamespace(calibration=calibration)
+    )
+    with console.spool() as spool:
+        begin_watch(spool, bundle)
+        take(spool, bundle, rng, exposure=-2.0)
+        judge_blocks(spool, bundle)
+    (alarm,) = console.local("GET", "/v1/status?lang=es").json["drift"]["alarms"]
+    assert alarm["figure"] == "exposure"
+    assert alarm["text"].startswith("Las radiografías son más oscuras que las de referencia")
+    assert alarm["action_text"].startswith("Compruebe la exposición")
+    console.go(live=False)
+    assert console.local("GET", "/v1/status").json["drift"] is None
 
 
 def test_what_is_refused_says_why_and_what_to_do(console: Console) -> None:

@@ -45,6 +45,7 @@ def test_a_spool_of_version_1_is_upgraded_and_loses_nothing(old: Path) -> None:
     after = content(old)
     assert version(old) == database.SCHEMA_VERSION
     assert {"read", "read_link", "film_header", "recall_closure"} <= after.keys()
+    assert {"drift_film", "drift_block", "drift_acceptance"} <= after.keys()
     assert {name: after[name] for name in before} == before
     Spool(old).close()
     assert content(old) == after, "opened once more, it is as it was"

@@ -2,6 +2,7 @@
 // notices a server that is lost, also one that hangs and still holds the event stream open.
 
 import { NoContact, Refused, ask } from "./api.js";
+import { language } from "./words.js";
 
 const EVERY_MS = 3000;
 const EVERY_LOST_MS = 1000;
@@ -43,7 +44,7 @@ export class Connection {
     clearTimeout(this.#timer);
     let every = EVERY_MS;
     try {
-      const status = await ask("/v1/status", undefined, PATIENCE_MS);
+      const status = await ask(`/v1/status?lang=${language()}`, undefined, PATIENCE_MS);
       if (status.mode === "live") this.#listen();
       else this.#silent();
       await this.#tell.status(status);

@@ -12,6 +12,7 @@ const WAITING = ["received", "screening", "failed"];
 export function quietLine(status) {
   const parts = [
     degraded(status),
+    drift(status),
     queue(status),
     ...network(status),
     disk(status.disk),
@@ -29,6 +30,15 @@ function part(sign, trouble, ...words) {
 function degraded({ degraded: what }) {
   if (what.length === 0) return null;
   return part("warning", true, word("degraded"), " ", machineWords(what.join("; ")));
+}
+
+// What changed about films, and what to do: the unit has the words, in the language of the page. The
+// whole of it is in `osteoedge drift show`; a line that fills the screen would not be read.
+function drift({ drift: found }) {
+  if (found === null || found.alarms.length === 0) return null;
+  const [{ text, action_text: action }, ...others] = found.alarms;
+  const more = others.length === 0 ? "" : ` · ${word("news_more", { count: others.length })}`;
+  return part("warning", true, text, " · ", action, more);
 }
 
 function queue({ films, oldest_waiting_s: oldest, quarantined }) {
