@@ -19,7 +19,7 @@ CR = uid.ComputedRadiographyImageStorage
 WARM = 1000
 """Films after which nothing that is loaded or kept once should be left to load."""
 GROWTH = 1.05
-ASSOCIATIONS = 4
+WARM_ASSOCIATIONS, ASSOCIATIONS = 20, 4
 UIDS = {
     "SOPInstanceUID": "2.25.7100000000",
     "StudyInstanceUID": "2.25.7200000000",
@@ -68,7 +68,9 @@ def soak(trained: Trained, home: Path, films: int) -> None:
         receiving(home / "pacs") as pacs,
         served(home / "unit", trained.bundle, settings=pacs.settings('["sr", "sc"]')) as unit,
     ):
-        send(unit.port, data_set, 0, WARM)
+        # By many associations: whichever receiver takes one, each has had some by then.
+        for first in range(0, WARM, WARM // WARM_ASSOCIATIONS):
+            send(unit.port, data_set, first, first + WARM // WARM_ASSOCIATIONS)
         until(unit.idle, "the first are done", 1800)
         before = memory_kib(unit)
         for number in range(ASSOCIATIONS):
