@@ -24,12 +24,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from edge_runtime.drift.reference import MEASURES
 from edge_runtime.files import write_atomically
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.admission import FilmIdentity, Received, admit
 from edge_runtime.spool.audit import head
 from edge_runtime.spool.delivery import claim_delivery, delivered
 from edge_runtime.spool.documents import NewDocument
+from edge_runtime.spool.drift import WatchedFilm, watched_studies
 from edge_runtime.spool.notes import next_withdrawn
 from edge_runtime.spool.retention import remove_old
 from edge_runtime.spool.studies import claim_study, report_study
@@ -43,6 +45,7 @@ _SC = "1.2.840.10008.5.1.4.1.1.7"
 _WORK = "w" * 64
 _DAY_S = 86400.0
 _FILMS_A_DAY, _KEPT_S = 60, 30 * _DAY_S
+_WATCHED = WatchedFilm("b" * 64, dict.fromkeys(MEASURES, 0.5))
 _DOCUMENT = json.dumps({"schema": "osteoedge.screening/1", "filler": "x" * 1500})
 
 Times = dict[str, list[float]]
@@ -101,6 +104,18 @@ def fill_headers(spool: Spool) -> None:
         )
 
 
+def fill_drift(spool: Spool) -> None:
+    """Enter what is watched of a history's films, all screened with the bundle of today's."""
+    columns = ", ".join(MEASURES)
+    with spool.transaction() as execute:
+        execute(
+            "INSERT INTO drift_film (bundle_sha256, number, study_instance_uid, film_id, unable, "
+            f"{columns}, at) SELECT ?, id, study_instance_uid, id, 0, "
+            f"{', '.join('0.5' for _ in MEASURES)}, received_at FROM film",
+            _WATCHED.bundle_sha256,
+        )
+
+
 def one_film(spool: Spool, number: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield the steps of a film through the unit, by name, each to be called before the next."""
     uid = f"2.25.1{number}"
@@ -113,7 +128,9 @@ def one_film(spool: Spool, number: int) -> Iterator[tuple[str, Callable[[], Any]
     given: list[Any] = []
     yield "claim_film", lambda: given.append(claim_film(spool))
     film = given.pop()
-    result = NewResult(FilmState.REPORTED, "not_flagged", 0.1, 0.1, _DOCUMENT, _WORK)
+    result = NewResult(
+        FilmState.REPORTED, "not_flagged", 0.1, 0.1, _DOCUMENT, _WORK, watched=_WATCHED
+    )
     yield "finish", lambda: finish(spool, film, result, [_document(spool, "sc", f"{uid}.3")])
     yield "claim_study", lambda: given.append(claim_study(spool))
     study = given.pop()
@@ -126,6 +143,7 @@ def one_film(spool: Spool, number: int) -> Iterator[tuple[str, Callable[[], Any]
         yield "delivered", partial(delivered, spool, delivery, 1000)
     yield "idle: claim_film", lambda: claim_film(spool)
     yield "idle: claim_study", lambda: claim_study(spool)
+    yield "drift: studies", lambda: watched_studies(spool, _WATCHED.bundle_sha256)
     yield "idle: claim_delivery", lambda: claim_delivery(spool, "pacs")
     midnight = spool.now() - _DAY_S / 2
     yield "status: films by state", lambda: figures.films_by_state(spool)
@@ -175,6 +193,7 @@ def main(
         spools = {name: Spool(Path(place) / name) for name in ("empty", "full")}
         fill(spools["full"], history)
         fill_headers(spools["full"])
+        fill_drift(spools["full"])
         for spool in spools.values():
             begin(spool, _WORK, "boot")
         os.sync()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.spool import fill, fill_headers, measure
+from benchmarks.spool import fill, fill_drift, fill_headers, measure
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.work import begin
 from edge_runtime.unit import figures
@@ -14,7 +14,9 @@ def test_every_operation_is_measured_on_both_spools(tmp_path: Path) -> None:
     spools = {name: Spool(tmp_path / name) for name in ("empty", "full")}
     fill(spools["full"], 2000)
     fill_headers(spools["full"])
-    assert spools["full"].rows("SELECT COUNT(*) FROM film_header")[0][0] == 2000
+    fill_drift(spools["full"])
+    for table in ("film_header", "drift_film"):
+        assert spools["full"].rows(f"SELECT COUNT(*) FROM {table}")[0][0] == 2000
     found = figures.films_by_state(spools["full"])
     assert found[FilmState.DELIVERED] == sum(found.values()) == 2000
     assert figures.deliveries_by_state(spools["full"]) == {("pacs", "sent"): 4000}

@@ -51,9 +51,11 @@ class PageServer:
         return f"http://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
+        # It leaves logging alone: other tests of the same process look at what is logged.
         config = uvicorn.Config(
-            self._app(), "127.0.0.1", self.port, log_level="error", timeout_graceful_shutdown=1
-        )
+            self._app(), "127.0.0.1", self.port, log_config=None, access_log=False,
+            timeout_graceful_shutdown=1,
+        )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,15 +156,21 @@ def called_by(user: int, path: Path) -> str:
     return said.stdout
 
 
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A folder that other users reach: pytest's own are for its user alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
-def test_the_kernel_says_who_calls(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    with console_at_work(tmp_path / "private") as console:
+def test_the_kernel_says_who_calls(passable: Path) -> None:
+    with console_at_work(passable / "private") as console:
         assert called_by(NOBODY, console.socket) == "000", "by the file's mode alone"
         console.socket.chmod(0o666)
         assert called_by(NOBODY, console.socket) == "403"
-    with console_at_work(tmp_path / "shared", users=[str(NOBODY)]) as console:
+    with console_at_work(passable / "shared", users=[str(NOBODY)]) as console:
         assert called_by(NOBODY, console.socket) == "200"
         assert called_by(NOBODY - 1, console.socket) == "403"
 

