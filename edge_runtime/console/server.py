@@ -30,7 +30,7 @@ from edge_runtime.spool.admission import sweep
 from edge_runtime.spool.database import INCOMING
 from edge_runtime.unit.config import ConsoleSettings, ServerTls, UnitConfig
 from edge_runtime.unit.life import Life
-from edge_runtime.unit.listening import listen
+from edge_runtime.unit.listening import listen_for
 from edge_runtime.unit.mode import load_servable
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,9 @@ def run(unit: UnitConfig, life: Life) -> None:
     if settings.socket is not None:
         servers.append((_server(guarded, None), listen_on_socket(settings)))
     if settings.has_port:
-        servers.append((_server(guarded, settings.tls), listen_on_port(settings)))
+        servers.append(
+            (_server(guarded, settings.tls), listen_for("console", settings.bind, settings.port))
+        )
     asyncio.run(_serve(servers, desk.events, life))
     if settings.socket is not None:
         settings.socket.unlink(missing_ok=True)
@@ -111,23 +113,6 @@ def listen_on_socket(settings: ConsoleSettings) -> socket.socket:
             str(path),
         ) from None
     return listener
-
-
-def listen_on_port(settings: ConsoleSettings) -> socket.socket:
-    """Return the TCP socket.
-
-    Raises
-    ------
-    ConfigError
-        Somebody else has the port.
-    """
-    try:
-        return listen(settings.bind, settings.port)
-    except OSError as error:
-        raise ConfigError(
-            f"port {settings.port} of {settings.bind} cannot be had ({error.strerror})",
-            "Stop who has it, or give another in [console]",
-        ) from None
 
 
 class _Connection(H11Protocol):

@@ -1,10 +1,12 @@
-"""The socket that the unit's DICOM service listens on; `--check` tries the same."""
+"""The sockets that the unit's services listen on; `--check` tries the same."""
 
 from __future__ import annotations
 
 import socket
 
-# Films wait here while a receiver restarts.
+from edge_runtime.errors import ConfigError
+
+# Callers wait here while a receiver, or the console, restarts.
 _BACKLOG = 64
 
 
@@ -32,3 +34,25 @@ def listen(address: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def listen_for(section: str, address: str, port: int) -> socket.socket:
+    """Return the socket of a service, as :func:`listen` does.
+
+    Parameters
+    ----------
+    section
+        Of unit.toml, that has address and port.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be had.
+    """
+    try:
+        return listen(address, port)
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} of {address} cannot be had ({error.strerror})",
+            f"Stop who has it, or give another in [{section}]",
+        ) from None

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import ConfigError, SpoolError, SpoolFullError
+from edge_runtime.errors import SpoolError, SpoolFullError
 from edge_runtime.spool import Spool
 from edge_runtime.spool.audit import record
 from edge_runtime.spool.database import INCOMING
@@ -26,10 +26,10 @@ from edge_runtime.spool.retention import remove_old
 from edge_runtime.unit import systemd
 from edge_runtime.unit.check import pass_gates
 from edge_runtime.unit.child import CONFIG, GATE
-from edge_runtime.unit.config import DicomDestination, DicomIntake, UnitConfig
+from edge_runtime.unit.config import DicomDestination, UnitConfig
 from edge_runtime.unit.health import SupervisorFacts, serve_health
 from edge_runtime.unit.life import Life
-from edge_runtime.unit.listening import listen
+from edge_runtime.unit.listening import listen_for
 from edge_runtime.unit.running import alone
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ def serve(unit: UnitConfig, config: Path, life: Life) -> None:
     with ExitStack() as held:
         spool = held.enter_context(Spool(unit.spool.directory))
         held.enter_context(alone(unit.spool.directory))
-        listener = _listen(unit.intake.dicom) if unit.intake.dicom else None
+        dicom = unit.intake.dicom
+        listener = listen_for("intake.dicom", dicom.bind, dicom.port) if dicom else None
         if listener is not None:
             held.enter_context(listener)
         _note(spool, "service started", bundle=bundle.sha256)
@@ -291,14 +292,3 @@ def _refusal(code: int) -> str:
     if code == CONFIG:
         return "its settings are wrong: see the log"
     return signal.Signals(-code).name if code < 0 else f"ended with exit code {code}"
-
-
-def _listen(intake: DicomIntake) -> socket.socket:
-    """Return the socket that every receiver accepts from."""
-    try:
-        return listen(intake.bind, intake.port)
-    except OSError as error:
-        raise ConfigError(
-            f"port {intake.port} of {intake.bind} cannot be had ({error.strerror})",
-            "Stop who has it, or give another in [intake.dicom]",
-        ) from None
