@@ -11,7 +11,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Language
 from edge_runtime.screener import Screening
 from edge_runtime.spool import FilmState, Spool
+from edge_runtime.spool.database import utc
 from edge_runtime.spool.states import TAKEN_BACK
 from edge_runtime.summary import film_summary, study_summary, to_do
 from edge_runtime.unit import figures
@@ -91,7 +92,7 @@ def status_of(
     return ConsoleStatus(
         notice=_notice("en"),
         unit=unit.name,
-        at=_time(spool.now()),
+        at=utc(spool.now()),
         mode=_mode(live),
         films=films,
         oldest_waiting_s=figures.oldest_waiting_s(spool),
@@ -140,7 +141,7 @@ def studies_of_day(
     return StudyList(
         mode=_mode(since is not None),
         notice=_notice(language),
-        at=_time(now),
+        at=utc(now),
         day=day,
         studies=tuple(sorted(lines, key=lambda line: line.received_at, reverse=True)),
     )
@@ -192,7 +193,7 @@ def film_of(spool: Spool, bundle: ModelBundle, uid: str) -> FilmResult:
         study_instance_uid=film.row["study_instance_uid"],
         state=_told_state(film.row, film.screening),
         reason=film.row["reason"],
-        received_at=_time(film.row["received_at"]),
+        received_at=utc(film.row["received_at"]),
         screening=film.screening,
     )
 
@@ -301,7 +302,7 @@ def _gathered(
         "patient_id": _all(facts, "patient_id"),
         "accession_number": _all(facts, "accession_number"),
         "body_parts": tuple(parts),
-        "received_at": _time(max(film["received_at"] for film in films)),
+        "received_at": utc(max(film["received_at"] for film in films)),
         "state": study_state((film["state"] for film in films), reported),
         "decision": decision,
         "decision_text": _headline(decision, language),
@@ -322,7 +323,7 @@ def _film_view(
     return FilmView(
         sop_instance_uid=film["sop_instance_uid"],
         state=_told_state(film, screening),
-        received_at=_time(film["received_at"]),
+        received_at=utc(film["received_at"]),
         reason=film["reason"],
         body_part=header.body_part,
         view=header.view,
@@ -388,7 +389,7 @@ def _deliveries(spool: Spool, study_uid: str) -> Iterator[DeliveryView]:
             destination=row["destination"],
             kind=row["kind"],
             state=row["state"],
-            sent_at=None if row["sent_at"] is None else _time(row["sent_at"]),
+            sent_at=None if row["sent_at"] is None else utc(row["sent_at"]),
             error=row["error"],
         )
 
@@ -415,7 +416,3 @@ def _notice(language: Language) -> str:
 
 def _mode(live: bool) -> ModeName:
     return "live" if live else "shadow"
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge_runtime.drift.reference import BLOCK, FIGURES, Direction, Figure
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.spool import Spool
+from edge_runtime.spool.database import utc
 from edge_runtime.spool.drift import watched_studies
 
 # Row of the table `setting`: the bundle that the worker screens with, and whether it has a
@@ -104,7 +105,7 @@ def drift_status(spool: Spool) -> DriftStatus:
         accepted=None
         if accepted is None
         else Acceptance(
-            person=accepted["person"], reason=accepted["reason"], at=_time(accepted["at"])
+            person=accepted["person"], reason=accepted["reason"], at=utc(accepted["at"])
         ),
         studies=studies,
         blocks=judged[0],
@@ -126,7 +127,7 @@ def drift_history(spool: Spool) -> list[JudgedBlock]:
     return [
         JudgedBlock(
             number=number,
-            began=_time(rows[0]["began_at"]),
+            began=utc(rows[0]["began_at"]),
             figures=tuple(map(_figure, _in_order(rows))),
         )
         for number, rows in found.items()
@@ -212,13 +213,9 @@ def _alarm(row: sqlite3.Row) -> DriftAlarm:
         then=row["value_then"],
         now=row["value_now"],
         p=row["p"],
-        since=_time(row["alarm_since"]),
+        since=utc(row["alarm_since"]),
         phrase=phrase,
         finding=say(phrase),
         action_phrase=action,
         action=say(action),
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -197,6 +198,11 @@ def set_settings(execute: Execute, told: Mapping[str, str]) -> None:
     """Set what :meth:`Spool.setting` returns, within a transaction."""
     for key, value in told.items():
         execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", key, value)
+
+
+def utc(seconds: float) -> datetime:
+    """Return a time as rows have it, seconds since 1970, with its zone."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from edge_runtime.engine import DelegateUse
 from edge_runtime.errors import ConfigError, GateError
 from edge_runtime.screener import STANDING_SENTENCE
 from edge_runtime.spool import Spool, audit
+from edge_runtime.spool.database import utc
 from edge_runtime.unit import figures
 from edge_runtime.unit.config import UnitConfig
 from edge_runtime.unit.machine import Battery, battery, temperature_c
@@ -142,7 +143,7 @@ def read_status(unit: UnitConfig, system: Path = Path("/")) -> Status:
         return Status(
             notice=STANDING_SENTENCE,
             unit=unit.name,
-            at=_time(now),
+            at=utc(now),
             running=pid is not None,
             pid=pid,
             mode=mode,
@@ -238,7 +239,7 @@ def _mode(unit: UnitConfig, spool: Spool) -> ModeStatus:
         mode="live" if mode.live else "shadow",
         person=mode.person,
         reason=mode.reason,
-        since=None if mode.since is None else _time(mode.since),
+        since=None if mode.since is None else utc(mode.since),
         bundle=InstalledBundle(
             name=manifest.name,
             version=manifest.version,
@@ -255,7 +256,7 @@ def _last_results(spool: Spool, mode: ModeStatus) -> Iterator[LastResult]:
         "JOIN film f ON f.id = r.film_id WHERE r.current ORDER BY r.id DESC LIMIT ?",
         _LAST,
     ):
-        at = _time(row["made_at"])
+        at = utc(row["made_at"])
         shadow = mode.mode == "shadow" or (mode.since is not None and at < mode.since)
         yield LastResult(
             film=audit.hashed(row["sop_instance_uid"]),
@@ -296,10 +297,6 @@ def destinations_of(unit: UnitConfig, spool: Spool, now: float) -> dict[str, Des
             last_error=None if error is None else error["error"],
         )
     return found
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _told(at: datetime | None) -> str:
