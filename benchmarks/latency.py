@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 
-from benchmarks.harness import Latencies, measure
+from benchmarks.harness import Latencies, measure, null_query_us
 from edge_runtime.bundle import ModelBundle, load_bundle
 from edge_runtime.delegates import find_delegate
 from edge_runtime.errors import DelegateError
@@ -25,8 +25,6 @@ from edge_runtime.screener import Screener
 
 COLD_STARTS = 3
 MIN_QUERIES = 100
-# A query that does nothing takes nanoseconds: by time it would be asked millions of times.
-NULL_QUERIES = 10_000
 
 Row = dict[str, Any]
 
@@ -61,7 +59,6 @@ def benchmark(
     """
     bundle = load_bundle(path)
     rows: list[Row] = []
-    null = measure({"null": lambda: None}, min_seconds=0.0, min_count=NULL_QUERIES)["null"]
     queries: dict[str, Callable[[], object]] = {}
     pixels = bundle.golden.pixels[0]
     with tempfile.TemporaryDirectory() as folder, ExitStack() as screeners:
@@ -106,7 +103,7 @@ def benchmark(
         key = f"{row['delegate']}/{row['threads']}"
         if f"{key}/invoke" in measured:
             row.update(_figures(measured[f"{key}/invoke"], measured[f"{key}/screen"]))
-    return rows, null.percentile(50).value * 1e3
+    return rows, null_query_us()
 
 
 def _row(bundle: ModelBundle, delegate: str, threads: int) -> Row:

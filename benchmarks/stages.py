@@ -33,7 +33,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.film import write_film
-from benchmarks.harness import ROUNDS, Latencies, Percentile, Query, measure
+from benchmarks.harness import ROUNDS, Latencies, Percentile, Query, measure, ratio
 from benchmarks.host import describe_host
 from benchmarks.imports import import_costs
 from benchmarks.latency import cold_start
@@ -48,7 +48,6 @@ from edge_runtime.screener import Screener
 
 ROWS, COLUMNS = 3052, 2500
 MEMORY_SIDE, SCREENINGS = 3000, 200
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,6 @@ class Bound:
         if self.at_least:
             return self.value.value >= self.limit
         return self.value.value <= self.limit
-
-
-def ratio(ours: Latencies, reference: Latencies) -> Percentile:
-    """Return the ratio of two medians that were measured in the same rounds, as often each.
-
-    The 95 % interval resamples rounds, with what both took in each of them: the machine's mood of
-    a minute is in both.
-    """
-    both = [s.milliseconds.reshape(ROUNDS, -1) for s in (ours, reference)]
-    drawn = np.random.default_rng(0).integers(0, ROUNDS, (_RESAMPLES, ROUNDS))
-    first, second = (np.median(times[drawn].reshape(_RESAMPLES, -1), axis=1) for times in both)
-    low, high = np.percentile(first / second, (2.5, 97.5))
-    value = np.median(ours.milliseconds) / np.median(reference.milliseconds)
-    return Percentile(float(value), float(low), float(high))
 
 
 def measure_stages(
