@@ -32,8 +32,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.condition import condition
 from benchmarks.film import write_film
-from benchmarks.harness import ROUNDS, Latencies, Percentile, Query, measure, ratio
+from benchmarks.harness import ROUNDS, Latencies, Percentile, Query, measure, null_query_us, ratio
 from benchmarks.host import describe_host
 from benchmarks.imports import import_costs
 from benchmarks.latency import cold_start
@@ -99,6 +100,7 @@ def measure_stages(
         A process that was to give its first result did not.
     """
     bundle = load_bundle(path)
+    before = condition()
     with tempfile.TemporaryDirectory() as folder, _one_opencv_thread():
         if film is None:
             film = Path(folder) / "film.dcm"
@@ -144,7 +146,7 @@ def measure_stages(
         Bound(f"more after {SCREENINGS} films", _exact(memory["growth_mb"]), 5.0, "MB"),
     ]  # fmt: skip
     return {
-        "host": describe_host(),
+        "host": describe_host(before, condition(), null_query_us()).model_dump(mode="json"),
         "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",
         "synthetic": bundle.manifest.purpose == "demo",
         "runs_per_film": passes,
