@@ -141,9 +141,13 @@ def _measure(
     from benchmarks.latency import benchmark
     from benchmarks.schema import Bench
 
+    screened = next((path for path in models if path.suffix == ".osteo"), None)
+    if films and screened is None:
+        raise ConfigError("--films screens films, which takes a bundle", "Name a NAME.osteo, too")
     before = condition()
     with Progress(console=Console(stderr=True), disable=silent) as progress:
         task = progress.add_task("models", total=1.0)
+        of_films = progress.add_task("films", total=1.0, visible=films)
         rows, ratios, harness_us = benchmark(
             models, delegates, threads, seconds=seconds, dataset=dataset, where=where,
             library=library, options=options,
