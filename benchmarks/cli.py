@@ -61,15 +61,13 @@ def bench(
     that is not there is a row that says why, never an empty place. Exit code 1 where a delegate
     failed; 3 where something is slower than in the reference by more than noise, or is gone.
 
-    Examples
-    --------
-    `osteoedge bench knee.osteo --out bench.json --delegates cpu,edgetpu --threads 1,2,4`
+    Example: `osteoedge bench knee.osteo --out bench.json --delegates cpu,edgetpu --threads 1,2,4`
 
-    `osteoedge bench knee.osteo float.tflite --dataset btxrd --where "centre == 2" --films`
+    With accuracy and films: `osteoedge bench knee.osteo float.tflite --dataset btxrd --films`
 
-    `osteoedge bench knee.osteo --compare reference.json`
+    Against an earlier run: `osteoedge bench knee.osteo --compare reference.json`
 
-    `osteoedge bench bench.json --report bench.html`
+    Without measuring: `osteoedge bench bench.json --report bench.html`
     """
     from rich.console import Console
 
@@ -98,6 +96,11 @@ def bench(
         )  # fmt: skip
         write_bench(out, measured)
         figures = out
+    if report is not None:
+        # Plots take a second to import, and a page is not always asked for.
+        from benchmarks.page import write_page
+
+        write_page(report, measured)
     comparison = None if reference is None else hold_against(measured, reference)
     if as_json:
         typer.echo(measured.to_json() if comparison is None else comparison.to_json(), nl=False)
@@ -111,6 +114,8 @@ def bench(
             for line in comparison_details(comparison):
                 console.print(line, soft_wrap=True)
         typer.echo(f"Figures: {figures}")
+        if report is not None:
+            typer.echo(f"Page: {report}")
     if comparison is not None and comparison.worse:
         raise typer.Exit(3)
     if any(row.status == "failed" for row in measured.rows):
@@ -137,6 +142,7 @@ def _measure(
     from rich.progress import Progress
 
     from benchmarks.condition import condition
+    from benchmarks.films import measure_films
     from benchmarks.host import describe_host
     from benchmarks.latency import benchmark
     from benchmarks.schema import Bench
@@ -147,13 +153,20 @@ def _measure(
     before = condition()
     with Progress(console=Console(stderr=True), disable=silent) as progress:
         task = progress.add_task("models", total=1.0)
-        of_films = progress.add_task("films", total=1.0, visible=films)
         rows, ratios, harness_us = benchmark(
             models, delegates, threads, seconds=seconds, dataset=dataset, where=where,
             library=library, options=options,
             progress=lambda share: progress.update(task, completed=share),
         )  # fmt: skip
-    return Bench(host=describe_host(before, condition(), harness_us), rows=rows, ratios=ratios)
+        if screened is not None and films:
+            of_films = progress.add_task("films", total=1.0)
+            stages, queue = measure_films(
+                screened, progress=lambda share: progress.update(of_films, completed=share)
+            )
+        else:
+            stages, queue = (), ()
+    host = describe_host(before, condition(), harness_us)
+    return Bench(host=host, rows=rows, ratios=ratios, films=stages, queue=queue)
 
 
 def _threads(text: str) -> list[int]:

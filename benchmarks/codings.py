@@ -71,8 +71,8 @@ jpeg_2000 = _with("jpeg2k", told=True, codecformat="j2k", reversible=True)
 _high_throughput = _with("htj2k")
 
 LOSSLESS = {
-    "implicit": Coding(uid.ImplicitVRLittleEndian),
-    "explicit": Coding(uid.ExplicitVRLittleEndian),
+    "implicit VR": Coding(uid.ImplicitVRLittleEndian),
+    "explicit VR": Coding(uid.ExplicitVRLittleEndian),
     "big endian": Coding(uid.ExplicitVRBigEndian),
     "deflated": Coding(uid.DeflatedExplicitVRLittleEndian),
     "RLE": Coding(uid.RLELossless, encode=rle),

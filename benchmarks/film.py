@@ -35,7 +35,7 @@ def draw_film(
     enlarged = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).normal(0.0, 40.0, (rows, columns))
     values = (700.0 + enlarged * (15000 / 255) + noise) / 2 ** (_BITS - bits)
-    stored = np.clip(np.rint(values), 0, 2**bits - 1)
+    stored: npt.NDArray[np.float64] = np.clip(np.rint(values), 0, 2**bits - 1)
     if bits <= 8:
         return stored.astype(np.uint8)
     return stored.astype(np.uint16)
@@ -45,7 +45,7 @@ def film_dataset(
     picture: npt.NDArray[np.uint8],
     rows: int,
     columns: int,
-    coding: Coding = CODINGS["explicit"],
+    coding: Coding = CODINGS["explicit VR"],
     bits: int = _BITS,
 ) -> Dataset:
     """Return a DX film with a window; see :func:`draw_film`.

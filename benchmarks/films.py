@@ -31,7 +31,7 @@ ROWS, COLUMNS = 3052, 2500
 """Of the film that is written in every coding."""
 SIDES = (512, 1000, 2000, 3000, 4000)
 """Of the square films, all in the coding of :data:`SIZED`."""
-SIZED = "explicit"
+SIZED = "explicit VR"
 STAGES = ("read", "decode", "preprocess", "invoke", "postprocess", "report")
 # The same film in all codings that hold it; consoles that compress send no more bits either.
 _BITS = 12
