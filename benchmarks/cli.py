@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_runtime.external_options import ExternalDelegate, ExternalOptions
+from edge_runtime.errors import ConfigError
+from edge_runtime.external_options import ExternalDelegate, ExternalOptions, key_values
 
 if TYPE_CHECKING:
-    from benchmarks.compare import Comparison
     from benchmarks.schema import Bench
 
 
@@ -61,20 +61,20 @@ def bench(
     that is not there is a row that says why, never an empty place. Exit code 1 where a delegate
     failed; 3 where something is slower than in the reference by more than noise, or is gone.
 
-    Examples:
+    Example: `osteoedge bench knee.osteo --out bench.json --delegates cpu,edgetpu --threads 1,2,4`
 
-    `osteoedge bench knee.osteo --out bench.json --delegates cpu,edgetpu --threads 1,2,4`
+    With accuracy and films: `osteoedge bench knee.osteo float.tflite --dataset btxrd --films`
 
-    `osteoedge bench knee.osteo float.tflite --dataset btxrd --where "centre == 2" --films`
+    Against an earlier run: `osteoedge bench knee.osteo --compare reference.json`
 
-    `osteoedge bench knee.osteo --compare reference.json`
-
-    `osteoedge bench bench.json --report bench.html`
+    Without measuring: `osteoedge bench bench.json --report bench.html`
     """
     from rich.console import Console
 
+    from benchmarks.compare import compare as hold_against
+    from benchmarks.compare import details as comparison_details
+    from benchmarks.compare import table as comparison_table
     from benchmarks.report import details, read_bench, table, write_bench
-    from edge_runtime.errors import ConfigError
 
     if where and dataset is None:
         raise ConfigError("--where chooses films of a dataset, and there is none", "Add --dataset")
@@ -87,28 +87,108 @@ def bench(
                 "Name it alone, or as --compare REF.json",
                 str(next(path for path in models if path.suffix == ".json")),
             )
-        measured = read_bench(models[0])
+        figures, measured = models[0], read_bench(models[0])
     else:
         measured = _measure(
             models, _delegates(delegates), _threads(threads),
             seconds=seconds, films=films, dataset=dataset, where=where,
-            library=external_delegate, options=external_option or [], silent=as_json,
+            library=external_delegate, options=key_values(external_option or []), silent=as_json,
         )  # fmt: skip
         write_bench(out, measured)
-    comparison = None if reference is None else _compare(measured, reference)
+        figures = out
+    if report is not None:
+        # Plots take a second to import, and a page is not always asked for.
+        from benchmarks.page import write_page
+
+        write_page(report, measured)
+    comparison = None if reference is None else hold_against(measured, reference)
     if as_json:
         typer.echo(measured.to_json() if comparison is None else comparison.to_json(), nl=False)
     else:
         console = Console(highlight=False)
         console.print(table(measured))
         for line in details(measured):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
         if comparison is not None:
-            _show(comparison, console)
-        typer.echo(f"Figures: {out if measured is not reference else models[0]}")
+            console.print(comparison_table(comparison))
+            for line in comparison_details(comparison):
+                console.print(line, soft_wrap=True)
+        typer.echo(f"Figures: {figures}")
+        if report is not None:
+            typer.echo(f"Page: {report}")
     if comparison is not None and comparison.worse:
         raise typer.Exit(3)
     if any(row.status == "failed" for row in measured.rows):
         raise typer.Exit(1)
-    if not as_json:
-        typer.echo(_next(models, out))
+    bundles = [path for path in models if path.suffix == ".osteo"]
+    if bundles and not as_json:
+        typer.echo(f"Next: osteoedge evaluate {bundles[0]} DATASET --out report")
+
+
+def _measure(
+    models: Sequence[Path],
+    delegates: Sequence[str],
+    threads: Sequence[int],
+    *,
+    seconds: float,
+    films: bool,
+    dataset: Path | None,
+    where: str,
+    library: Path | None,
+    options: Mapping[str, str],
+    silent: bool,
+) -> Bench:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from benchmarks.condition import condition
+    from benchmarks.films import measure_films
+    from benchmarks.host import describe_host
+    from benchmarks.latency import benchmark
+    from benchmarks.schema import Bench
+
+    screened = next((path for path in models if path.suffix == ".osteo"), None)
+    if films and screened is None:
+        raise ConfigError("--films screens films, which takes a bundle", "Name a NAME.osteo, too")
+    before = condition()
+    with Progress(console=Console(stderr=True), disable=silent) as progress:
+        task = progress.add_task("models", total=1.0)
+        rows, ratios, harness_us = benchmark(
+            models, delegates, threads, seconds=seconds, dataset=dataset, where=where,
+            library=library, options=options,
+            progress=lambda share: progress.update(task, completed=share),
+        )  # fmt: skip
+        if screened is not None and films:
+            of_films = progress.add_task("films", total=1.0)
+            stages, queue = measure_films(
+                screened, progress=lambda share: progress.update(of_films, completed=share)
+            )
+        else:
+            stages, queue = (), ()
+    host = describe_host(before, condition(), harness_us)
+    return Bench(host=host, rows=rows, ratios=ratios, films=stages, queue=queue)
+
+
+def _threads(text: str) -> list[int]:
+    counts = _listed(text)
+    if not counts or not all(part.isdecimal() and 1 <= int(part) <= 64 for part in counts):
+        raise ConfigError(
+            f"--threads {text!r} is no list of numbers from 1 to 64", "Write --threads 1,2"
+        )
+    return [int(part) for part in counts]
+
+
+def _delegates(text: str) -> list[str]:
+    from edge_runtime.delegates import NAMES
+
+    names = _listed(text)
+    if not names or not set(names) <= set(NAMES):
+        raise ConfigError(
+            f"--delegates {text!r} is no list of delegates",
+            f"Use one or more of: {', '.join(NAMES)}",
+        )
+    return names
+
+
+def _listed(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

@@ -77,6 +77,10 @@ class Comparison(_Part):
         """Whether something is slower beyond noise, or gone."""
         return bool(self.lost) or any(change.verdict == "slower" for change in self.changes)
 
+    def to_json(self) -> str:
+        """Return the document's text."""
+        return self.model_dump_json(indent=2) + "\n"
+
 
 def compare(new: Bench, reference: Bench) -> Comparison:
     """Hold a run against an earlier one, row by row."""

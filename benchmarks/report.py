@@ -114,18 +114,15 @@ def table(bench: Bench) -> Table:
     result = Table(
         title=escape(f"ms on {host.cpu}, {host.cores} cores{synthetic}"), title_justify="left"
     )
-    bundles = {row.bundle for row in rows}
-    named = [("model", lambda row: row.bundle)] if len(bundles) > 1 else []
     told = [(head, say) for head, say in _COLUMNS if any(say(row) is not None for row in rows)]
-    for heading in (*(head for head, _ in named), "variant", "delegate"):
+    for heading in ("model", "variant", "delegate"):
         result.add_column(heading)
     for heading in ("threads", *(head for head, _ in told)):
         result.add_column(heading, justify="right")
     result.add_column("status")
     for row in rows:
-        names = [say(row) for _, say in named]
         figures = [say(row) or "-" for _, say in told]
-        cells = (*names, row.variant, row.delegate, str(row.threads), *figures)
+        cells = (row.bundle, row.variant, row.delegate, str(row.threads), *figures)
         result.add_row(*map(escape, cells), "; ".join(_said(row)))
     return result
 
@@ -142,13 +139,13 @@ def _said(row: Row) -> Iterator[str]:
 
 
 def details(bench: Bench) -> Iterator[str]:
-    """Yield what the table does not hold, a line each: ratios of one run, and warnings."""
+    """Yield what the table does not hold, lines of markup: ratios, and warnings."""
     for one in bench.ratios:
         times = one.times
         what = "the network" if one.what == "invoke" else "a film"
         yield (
-            f"{what}, {one.row} / {one.reference}: "
+            f"{what}, {escape(one.row)} / {escape(one.reference)}: "
             f"{times.value:.2f} x ({times.low:.2f}-{times.high:.2f})"
         )
     for warning in bench.host.warnings:
-        yield f"Warning: {warning}"
+        yield f"[yellow]Warning[/]: {escape(warning)}"
