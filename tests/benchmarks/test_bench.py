@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks import latency
 from benchmarks.models import open_models
-from benchmarks.schema import Row
+from benchmarks.schema import FIGURES, Bench, Row
 from edge_runtime import delegates
 from edge_runtime.bundle import (
     GOLDEN,
@@ -55,6 +55,7 @@ def test_every_row_is_whole_and_what_is_not_there_says_why(
     assert "Next: osteoedge evaluate" in result.stdout
     assert "SYNTHETIC" in result.stdout
     document = json.loads(out.read_text())
+    assert Bench.model_validate_json(out.read_text()).to_json() == out.read_text()
     rows = document["rows"]
     assert [(row["delegate"], row["threads"]) for row in rows] == [
         ("cpu", 1), ("cpu", 2), ("edgetpu", 1), ("edgetpu", 2),
@@ -63,18 +64,22 @@ def test_every_row_is_whole_and_what_is_not_there_says_why(
     assert document["host"]["cores"] >= 1
     for row in rows:
         assert set(row) >= KEYS
-        assert row["energy_mj"] is None
         assert row["synthetic"]
-        assert set(row["unmeasured"]) == {
-            key for key, value in row.items() if value is None and key != "reason"
-        }
+        assert set(row["unmeasured"]) == {key for key in FIGURES if row[key] is None}
     for row in rows[:2]:
         assert row["status"] == "ok"
-        assert row["n"] >= 100
+        assert row["n"] >= 400
+        assert row["per_second"] > 0
+        assert row["energy_mj"] is None or row["energy_mj"] > 0
+        assert row["suspicious"] is None
+        assert row["error"]["max_steps"] <= 20 and row["error"]["probability"] <= 0.08
+        assert row["coverage"]["taken"] == row["coverage"]["total"] - 3
+        assert row["unmeasured"]["accuracy"] == "no dataset was given"
         assert 0 < row["p50_low_ms"] <= row["p50_ms"] <= row["p50_high_ms"] <= row["max_ms"]
         assert row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["max_ms"]
+        assert row["p50_ms"] < row["screen_p50_ms"] <= row["screen_p90_ms"]
         assert row["cold_ms"] > row["p50_ms"], "a process start is in it"
-        assert 20 < row["rss_mb"] < 1000
+        assert 20 < row["rss_mb"] <= row["peak_mb"] < 1000
     for row in rows[2:]:
         assert row["status"] == "unavailable"
         assert row["reason"].startswith("no Edge TPU")
@@ -98,6 +103,8 @@ def test_a_delegate_that_computes_something_else_has_failed(
     (row,) = json.loads(out.read_text())["rows"]
     assert row["status"] == "failed"
     assert "does not reproduce golden vector" in row["reason"]
+    assert row["error"]["max_steps"] > 100
+    assert row["p50_ms"] is None
 
 
 @pytest.fixture
