@@ -85,7 +85,8 @@ def stages(films: Sequence[tuple[str, FilmStages]]) -> str:
                 edgecolor="white", linewidth=0.4,
             )  # fmt: skip
             left += taken
-        axes.text(left, height, f" {left:.0f}", va="center", fontsize=8, color=_INK)
+        whole = film.total_ms or left
+        axes.text(left, height, f" {whole:.0f}", va="center", fontsize=8, color=_INK)
     for stage, colour in STAGES.items():
         axes.bar(0, 0, color=colour, label=stage)
     _legend(axes, len(STAGES))

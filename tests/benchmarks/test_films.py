@@ -34,6 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(films, "COLUMNS", 125)
     monkeypatch.setattr(films, "SIDES", (96, 192))
     monkeypatch.setattr(films, "_COUNT", 2)
+    monkeypatch.setattr(films, "_SECONDS", 0.0)
     monkeypatch.setattr(backlog, "LENGTHS", (1, 3))
     monkeypatch.setattr(backlog, "ROWS", 152)
     monkeypatch.setattr(backlog, "COLUMNS", 125)

@@ -114,7 +114,7 @@ def test_what_is_not_there_says_why(whole: Page) -> None:
 
 
 def test_scaling_is_said_in_a_sentence(whole: Page) -> None:
-    assert "61.0 times the area costs 2.45 times as much" in whole.text
+    assert "61 times the area costs 2.45 times as much" in whole.text
     assert (
         "Each of 32 films that come at once costs 1.01 times what a film alone does" in whole.text
     )
