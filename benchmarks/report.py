@@ -67,11 +67,17 @@ def _figure(name: str, digits: int) -> Callable[[Row], str | None]:
     return say
 
 
-def _median(row: Row) -> str | None:
-    if row.p50_ms is None:
+def _time(milliseconds: float | None) -> str | None:
+    """Return three digits, where they are behind the point: more are noise, and wide."""
+    if milliseconds is None:
         return None
-    high = "?" if row.p50_high_ms is None else f"{row.p50_high_ms:.2f}"
-    return f"{row.p50_ms:.2f} ({row.p50_low_ms:.2f}-{high})"
+    digits = sum(milliseconds < bound for bound in (1, 10, 100))
+    return f"{milliseconds:.{digits}f}"
+
+
+def _median(row: Row) -> str | None:
+    low, high = _time(row.p50_low_ms), _time(row.p50_high_ms)
+    return None if row.p50_ms is None else f"{_time(row.p50_ms)} ({low}-{high or '?'})"
 
 
 def _taken(row: Row) -> str | None:
@@ -93,10 +99,10 @@ def _accuracy(name: str) -> Callable[[Row], str | None]:
 # A column of which no row tells anything is left out.
 _SPEED: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
     ("p50", _median),
-    ("p90", _figure("p90_ms", 2)),
-    ("p99", _figure("p99_ms", 2)),
-    ("film", _figure("screen_p50_ms", 1)),
-    ("cold", _figure("cold_ms", 0)),
+    ("p90", lambda row: _time(row.p90_ms)),
+    ("p99", lambda row: _time(row.p99_ms)),
+    ("film", lambda row: _time(row.screen_p50_ms)),
+    ("cold", lambda row: _time(row.cold_ms)),
 )
 _WORTH: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
     ("file", _figure("file_mb", 2)),
