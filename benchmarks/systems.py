@@ -189,6 +189,9 @@ class Unit:
 
     def _suspicion(self, p50_ms: float) -> str | None:
         name, threads = self._place.delegate, self._place.threads
+        if SOFTWARE in self.screener.degraded:
+            # Slow, and never ranked: to ask it any more would take minutes.
+            return None
         if name in _ON_THE_CPU and (why := too_few_cycles(self._bundle.model, threads, p50_ms)):
             return why
         more = new_films(self._bundle.golden.pixels, 1 + _TWICE, _SEED + 1)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from benchmarks import latency
+from benchmarks.harness import ROUNDS, Latencies
 from benchmarks.models import open_models
 from benchmarks.schema import FIGURES, Bench, Row
 from edge_runtime import delegates
@@ -35,11 +36,12 @@ from edge_runtime.delegates import Coverage, Outputs, Probe
 from edge_runtime.errors import ConfigError, ModelError
 from edge_runtime.screener import Screener
 from tests.benchmarks.networks import float_network
-from tests.conftest import Trained, must, osteoedge
+from tests.conftest import Trained, must, need, osteoedge
 from train.dataset.schema import load_dataset
 from train.evaluate.metrics import auc
 from train.evaluate.screenings import read_film
 
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
 KEYS = {"bundle", "variant", "delegate", "threads", "status", "reason", "n", "p50_ms", "p90_ms",
         "p99_ms", "cold_ms", "rss_mb", "energy_mj"}  # fmt: skip
 
@@ -317,6 +319,23 @@ def test_a_delegate_that_knows_the_golden_vectors_by_heart_is_flagged_and_not_ra
     )
     assert rows[1].suspicious is None
     assert ratios == ()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gpu_that_is_none_is_marked_and_not_ranked(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need(SWIFTSHADER.is_file(), "a Vulkan driver (Debian packages chromium-common, libvulkan1)")
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(SWIFTSHADER))
+    times = Latencies(tuple(np.full((ROUNDS, 20), 1.0)), warmup_ms=1.0)
+    monkeypatch.setattr(latency, "measure", lambda asked, **_: dict.fromkeys(asked, times))
+    rows, ratios, _ = latency.benchmark([tiny_bundle], ["gpu", "cpu"], [1], seconds=0.0)
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert rows[0].software_gpu and any("computes on the CPU" in what for what in rows[0].degraded)
+    assert rows[0].coverage is not None and rows[0].coverage.left == {}
+    assert rows[0].error is not None and 0 < rows[0].error.max_steps <= 20
+    assert not rows[1].software_gpu
+    assert ratios == (), "as fast as it may seem, it is not what others are held against"
 
 
 @pytest.mark.usefixtures("quick")
