@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -89,57 +90,72 @@ def _accuracy(name: str) -> Callable[[Row], str | None]:
     return say
 
 
-# Milliseconds unless it says otherwise. A column of which no row tells anything is left out.
-_COLUMNS: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
+# A column of which no row tells anything is left out.
+_SPEED: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
     ("p50", _median),
     ("p90", _figure("p90_ms", 2)),
     ("p99", _figure("p99_ms", 2)),
-    ("film p50", _figure("screen_p50_ms", 1)),
-    ("cold start", _figure("cold_ms", 0)),
-    ("memory MB", _figure("rss_mb", 0)),
-    ("file MB", _figure("file_mb", 2)),
+    ("film", _figure("screen_p50_ms", 1)),
+    ("cold", _figure("cold_ms", 0)),
+)
+_WORTH: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
+    ("file", _figure("file_mb", 2)),
+    ("memory", _figure("rss_mb", 0)),
     ("mJ", _figure("energy_mj", 1)),
     ("ops", _taken),
-    ("error, steps", _wrong),
+    ("error", _wrong),
     ("AUC", _accuracy("auc_macro")),
-    ("sensitivity", _accuracy("sensitivity")),
+    ("sens.", _accuracy("sensitivity")),
     ("Dice", _accuracy("dice")),
 )
 
 
-def table(bench: Bench) -> Table:
-    """Return the rows as a table, with the medians' 95 % intervals."""
+def tables(bench: Bench) -> Iterator[Table]:
+    """Yield the rows twice, narrow enough for a terminal: what they take, and what they give."""
     host, rows = bench.host, bench.rows
+    bundles = " and ".join(dict.fromkeys(row.bundle for row in rows))
     synthetic = ", SYNTHETIC: model trained on drawings" if any(r.synthetic for r in rows) else ""
-    result = Table(
-        title=escape(f"ms on {host.cpu}, {host.cores} cores{synthetic}"), title_justify="left"
-    )
-    told = [(head, say) for head, say in _COLUMNS if any(say(row) is not None for row in rows)]
-    for heading in ("model", "variant", "delegate"):
-        result.add_column(heading)
-    for heading in ("threads", *(head for head, _ in told)):
-        result.add_column(heading, justify="right")
-    result.add_column("status")
-    for row in rows:
-        figures = [say(row) or "-" for _, say in told]
-        cells = (row.bundle, row.variant, row.delegate, str(row.threads), *figures)
-        result.add_row(*map(escape, cells), "; ".join(_said(row)))
-    return result
+    for title, columns in (
+        (f"{bundles} on {host.cpu}, {host.cores} cores, milliseconds{synthetic}", _SPEED),
+        ("MB, operators taken, error in steps of the int8 outputs", _WORTH),
+    ):
+        told = [(head, say) for head, say in columns if any(say(row) for row in rows)]
+        if not told and columns is not _SPEED:
+            continue
+        result = Table(
+            title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
+        result.add_column("")
+        for heading, _ in told:
+            result.add_column(heading, justify="right", no_wrap=True)
+        result.add_column("")
+        for row in rows:
+            figures = [say(row) or "-" for _, say in told]
+            result.add_row(*map(escape, (_name(row, rows), *figures)), _mark(row))
+        yield result
 
 
-def _said(row: Row) -> Iterator[str]:
-    yield "ok" if row.status == "ok" else f"[bold red]{row.status}[/]"
-    if row.reason:
-        yield escape(row.reason)
-    if row.software_gpu:
-        yield "[yellow]a GPU made of software: not ranked[/]"
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """Return the row's key, without the bundle's name where there is no other."""
+    alone = len({one.bundle for one in rows}) == 1
+    return row.key.partition(" ")[2] if alone else row.key
+
+
+def _mark(row: Row) -> str:
+    if row.status != "ok":
+        return f"[bold red]{row.status}[/]"
     if row.suspicious:
-        yield f"[bold red]suspicious[/]: {escape(row.suspicious)}"
-    yield from map(escape, row.degraded)
+        return "[bold red]suspicious[/]"
+    return "[yellow]not ranked[/]" if row.software_gpu else "ok"
 
 
 def details(bench: Bench) -> Iterator[str]:
-    """Yield what the table does not hold, lines of markup: ratios, and warnings."""
+    """Yield what the tables do not hold, lines of markup: reasons, ratios, and warnings."""
+    for row in bench.rows:
+        software = "this GPU is software on the processor" if row.software_gpu else None
+        for said in (row.reason, row.suspicious, software, *row.degraded):
+            if said:
+                yield escape(f"{_name(row, bench.rows)}: {said}")
     for one in bench.ratios:
         times = one.times
         what = "the network" if one.what == "invoke" else "a film"
