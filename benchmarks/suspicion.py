@@ -21,8 +21,8 @@ from edge_runtime.delegates.runtime import interpreter_module
 Film = npt.NDArray[np.uint8]
 Ask = Callable[[Film], object]
 
-# What no processor exceeds, whichever this one is. Intel's AMX, the widest matrix unit that belongs
-# to a core, multiplies 1024 pairs of 8-bit numbers a cycle; none is clocked at 7 GHz.
+# What no processor exceeds, whichever this one is. Intel's AMX, the widest matrix unit that a core
+# has so far, multiplies 1024 pairs of 8-bit numbers a cycle; none is clocked at 7 GHz.
 _PRODUCTS_PER_CYCLE, _HERTZ = 1024, 7e9
 # Of operators that multiply: which input has the weights, and whether each is used at every place
 # of the output.
