@@ -126,7 +126,7 @@ def _films(picture: npt.NDArray[np.uint8], folder: Path) -> Iterator[_Film]:
     for name in CODINGS:
         yield _dicom(picture, folder, name, ROWS, COLUMNS)
     for name, (suffix, bits) in _PICTURES.items():
-        path = folder / f"{bits}{suffix}"
+        path = _place(folder, name, ROWS) / f"film{suffix}"
         cv2.imwrite(str(path), draw_film(picture, ROWS, COLUMNS, bits))
         yield _Film(name, ROWS, COLUMNS, path, _AS_PICTURE)
     for side in SIDES:
@@ -136,7 +136,7 @@ def _films(picture: npt.NDArray[np.uint8], folder: Path) -> Iterator[_Film]:
 def _dicom(
     picture: npt.NDArray[np.uint8], folder: Path, name: str, rows: int, columns: int
 ) -> _Film:
-    path = folder / f"{name} {rows}.dcm"
+    path = _place(folder, name, rows) / "film.dcm"
     coding = CODINGS[name]
     why_not = ""
     try:
@@ -146,6 +146,13 @@ def _dicom(
         # What imagecodecs says of an encoder that it was built without, or before.
         why_not = f"cannot be written here: {error}"
     return _Film(name, rows, columns, path, _AS_DICOM, why_not)
+
+
+def _place(folder: Path, name: str, rows: int) -> Path:
+    """Make a folder for a film: all have the same name, so each one's results replace another's."""
+    place = folder / f"{name} {rows}"
+    place.mkdir()
+    return place
 
 
 def _stages(

@@ -96,49 +96,52 @@ def _accuracy(name: str) -> Callable[[Row], str | None]:
     return say
 
 
-# A column of which no row tells anything is left out.
-_SPEED: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
+_Column = tuple[str, Callable[[Row], str | None]]
+_SPEED: tuple[_Column, ...] = (
     ("p50", _median),
     ("p90", lambda row: _time(row.p90_ms)),
     ("p99", lambda row: _time(row.p99_ms)),
     ("film", lambda row: _time(row.screen_p50_ms)),
-    ("cold", lambda row: _time(row.cold_ms)),
 )
-_WORTH: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
-    ("file", _figure("file_mb", 2)),
-    ("memory", _figure("rss_mb", 0)),
+# A column of which no row tells anything is left out.
+_WORTH: tuple[_Column, ...] = (
+    ("cold ms", lambda row: _time(row.cold_ms)),
+    ("file MB", _figure("file_mb", 2)),
+    ("RAM MB", _figure("rss_mb", 0)),
     ("mJ", _figure("energy_mj", 1)),
     ("ops", _taken),
-    ("error", _wrong),
+    ("steps off", _wrong),
     ("AUC", _accuracy("auc_macro")),
     ("sens.", _accuracy("sensitivity")),
     ("Dice", _accuracy("dice")),
 )
 
 
-def tables(bench: Bench) -> Iterator[Table]:
+def tables(bench: Bench) -> Iterator[Table | str]:
     """Yield the rows twice, narrow enough for a terminal: what they take, and what they give."""
     host, rows = bench.host, bench.rows
     bundles = " and ".join(dict.fromkeys(row.bundle for row in rows))
     synthetic = ", SYNTHETIC: model trained on drawings" if any(r.synthetic for r in rows) else ""
-    for title, columns in (
-        (f"{bundles} on {host.cpu}, {host.cores} cores, milliseconds{synthetic}", _SPEED),
-        ("MB, operators taken, error in steps of the int8 outputs", _WORTH),
-    ):
-        told = [(head, say) for head, say in columns if any(say(row) for row in rows)]
-        if not told and columns is not _SPEED:
-            continue
-        result = Table(
-            title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )
-        result.add_column("")
-        for heading, _ in told:
-            result.add_column(heading, justify="right", no_wrap=True)
-        result.add_column("")
-        for row in rows:
-            figures = [say(row) or "-" for _, say in told]
-            result.add_row(*map(escape, (_name(row, rows), *figures)), _mark(row))
-        yield result
+    yield escape(f"{bundles} on {host.cpu}, {host.cores} cores, milliseconds{synthetic}")
+    yield _table(rows, _SPEED, _mark)
+    worth = [(head, say) for head, say in _WORTH if any(say(row) for row in rows)]
+    if worth:
+        yield ""
+        yield _table(rows, worth)
+
+
+def _table(
+    rows: Sequence[Row], columns: Sequence[_Column], mark: Callable[[Row], str] | None = None
+) -> Table:
+    result = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    result.add_column("")
+    for heading, _ in columns:
+        result.add_column(heading, justify="right", no_wrap=True)
+    result.add_column("")
+    for row in rows:
+        figures = [say(row) or "-" for _, say in columns]
+        result.add_row(*map(escape, (_name(row, rows), *figures)), mark(row) if mark else "")
+    return result
 
 
 def _name(row: Row, rows: Sequence[Row]) -> str:
