@@ -92,7 +92,7 @@ class Counter:
 
 
 class PowerSensor:
-    """A meter made of a sensor of power: trapezia between its readings.
+    """A meter made of a sensor of power: trapezia between readings, which wait for a query's end.
 
     Parameters
     ----------

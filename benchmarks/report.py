@@ -31,7 +31,8 @@ def read_bench(path: Path) -> Bench:
         It is not there, is damaged, or was written by another version.
     """
     try:
-        document = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        document = json.loads(content)
     except OSError as error:
         raise BenchmarkError(
             f"it cannot be read ({error.strerror})", "Name a bench.json", str(path)
@@ -49,8 +50,7 @@ def read_bench(path: Path) -> Bench:
             f"it {said}, not {SCHEMA}", "Measure again with this version", str(path)
         )
     try:
-        # As JSON: arrays are tuples there.
-        return Bench.model_validate_json(json.dumps(document))
+        return Bench.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "file"

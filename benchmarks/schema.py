@@ -19,7 +19,10 @@ SCHEMA: Literal["osteoedge.bench/1"] = "osteoedge.bench/1"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What is written is whole: the schema lets nothing be left out, though it can be built without.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_serialization_defaults_required=True
+    )
 
 
 class Interval(_Part):
@@ -213,7 +216,7 @@ class Bench(_Part):
     films: tuple[FilmStages, ...] = ()
     queue: tuple[QueueCost, ...] = ()
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     @model_validator(mode="after")
     def _rows_have_names_of_their_own(self) -> Self:

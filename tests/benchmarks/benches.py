@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
+
+import jsonschema_rs
 
 from benchmarks.schema import (
     FIGURES,
@@ -19,7 +22,12 @@ from benchmarks.schema import (
     Row,
     absent,
 )
+from tests.conftest import ROOT
 
+# As other tools read bench.json.
+SCHEMA = jsonschema_rs.validator_for(
+    json.loads((ROOT / "benchmarks" / "osteoedge.bench-1.schema.json").read_text())
+)
 STAGES = ("read", "decode", "preprocess", "invoke", "postprocess", "report")
 
 

@@ -35,6 +35,7 @@ from edge_runtime.bundle import (
 from edge_runtime.delegates import Coverage, Outputs, Probe
 from edge_runtime.errors import ConfigError, ModelError
 from edge_runtime.screener import Screener
+from tests.benchmarks.benches import SCHEMA
 from tests.benchmarks.networks import float_network
 from tests.conftest import Trained, must, need, osteoedge
 from train.dataset.schema import load_dataset
@@ -58,6 +59,7 @@ def test_every_row_is_whole_and_what_is_not_there_says_why(
     assert "SYNTHETIC" in result.stdout
     document = json.loads(out.read_text())
     assert Bench.model_validate_json(out.read_text()).to_json() == out.read_text()
+    assert SCHEMA.is_valid(document)
     rows = document["rows"]
     assert [(row["delegate"], row["threads"]) for row in rows] == [
         ("cpu", 1), ("cpu", 2), ("edgetpu", 1), ("edgetpu", 2),

@@ -13,14 +13,24 @@ from rich.console import Console
 from benchmarks.report import details, read_bench, tables, write_bench
 from benchmarks.schema import Bench, absent
 from edge_runtime.errors import BenchmarkError
-from tests.benchmarks.benches import host, not_there, ran, whole_bench
+from tests.benchmarks.benches import SCHEMA, host, not_there, ran, whole_bench
 from tests.conftest import ROOT
 
 
 def test_the_committed_schema_is_that_of_the_model() -> None:
     """Other tools read bench.json by this file. A change of it is a change of the format."""
     path = ROOT / "benchmarks" / "osteoedge.bench-1.schema.json"
-    assert json.loads(path.read_text()) == Bench.model_json_schema(by_alias=True)
+    assert json.loads(path.read_text()) == Bench.model_json_schema(
+        by_alias=True, mode="serialization"
+    )
+
+
+def test_other_tools_can_tell_what_is_a_bench_json() -> None:
+    document = json.loads(whole_bench().to_json())
+    assert SCHEMA.is_valid(document)
+    for part in ("schema", "host", "rows"):
+        assert not SCHEMA.is_valid({name: document[name] for name in document if name != part})
+    assert not SCHEMA.is_valid(document | {"rows": [document["rows"][0] | {"status": "fine"}]})
 
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
