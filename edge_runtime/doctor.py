@@ -36,6 +36,14 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class GoldenDistance(_Part):
+    """The farthest of all golden vectors."""
+
+    max_steps: float = Field(description="of a single value, in steps of its int8 output")
+    mean_steps: float = Field(description="of a head on average, in steps")
+    probability: float = Field(description="of a class probability, 0..1")
+
+
 class DelegateFindings(_Part):
     """One delegate on this unit."""
 
@@ -50,6 +58,9 @@ class DelegateFindings(_Part):
         description="not_asked: there is no bundle, or the delegate is not available"
     )
     golden_reason: str = Field(description="what failed; empty where nothing did")
+    golden_distance: GoldenDistance | None = Field(
+        description="how far it is from the exporter's reference; None: not asked, or failed"
+    )
 
 
 class Findings(_Part):
@@ -106,14 +117,21 @@ def _examine_delegate(
     probe = delegate.probe()
     degraded: tuple[str, ...] = (probe.degraded,) if probe.degraded else ()
     golden: Literal["reproduced", "failed", "not_asked"] = "not_asked"
-    why = ""
+    why, distance = "", None
     if probe.available and bundle is not None:
+        proof = Proof(bundle)
         try:
-            model = open_delegate(bundle, Proof(bundle), delegate, 1, Limits())
+            model = open_delegate(bundle, proof, delegate, 1, Limits())
+            found = proof.measure(model)
         except DelegateError as error:
             golden, why = "failed", error.what
         else:
             golden = "reproduced"
+            distance = GoldenDistance(
+                max_steps=found.max_steps,
+                mean_steps=found.mean_steps,
+                probability=found.probability,
+            )
             degraded += (model.degraded,) if model.degraded else ()
             model.close()
     return DelegateFindings(
@@ -126,6 +144,7 @@ def _examine_delegate(
         degraded=degraded,
         golden=golden,
         golden_reason=why,
+        golden_distance=distance,
     )
 
 
@@ -136,12 +155,16 @@ def report(findings: Findings) -> Iterator[Table]:
         table.add_column(heading)
     for found in findings.delegates:
         why = "; ".join(filter(None, [found.reason, found.golden_reason, *found.degraded]))
+        golden = found.golden.replace("_", " ")
+        if distance := found.golden_distance:
+            golden += f", off by up to {distance.max_steps:g} steps, {distance.mean_steps:.2f} on "
+            golden += f"average, {distance.probability:.3f} of a probability"
         table.add_row(
             str(found.rank),
             found.name,
             "yes" if found.available else "no",
             found.version,
-            found.golden.replace("_", " "),
+            golden,
             why,
         )
     yield table

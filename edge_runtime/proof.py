@@ -3,14 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime import decision
-from edge_runtime.bundle import ModelBundle
+from edge_runtime.bundle import ModelBundle, Tolerance
 from edge_runtime.delegates import LoadedModel
 from edge_runtime.errors import DelegateError
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How far an output is off, in steps of its int8 values."""
+
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far answers are from the exporter's reference, at most.
+
+    Attributes
+    ----------
+    heads
+        By head.
+    probability
+        Of a class probability, 0..1.
+    """
+
+    heads: Mapping[str, Steps]
+    probability: float
+
+    @property
+    def max_steps(self) -> float:
+        """The largest difference of a single value, in steps.
+
+        Of the embedding's thousands of features only the mean over a film is ever used, in a sum
+        over all of them: one that is far off says nothing, and is left out.
+        """
+        return max(steps.largest for head, steps in self.heads.items() if head != "embedding")
+
+    @property
+    def mean_steps(self) -> float:
+        """The largest mean difference of a head, in steps."""
+        return max(steps.mean for steps in self.heads.values())
+
+    def beyond(self, tolerance: Tolerance) -> str | None:
+        """Return what is farther off than it may be, in words."""
+        for head, steps in self.heads.items():
+            far = head != "embedding" and steps.largest > tolerance.max_steps
+            if far or steps.mean > tolerance.mean_steps:
+                return (
+                    f"head {head} is off by up to {steps.largest:g} and on average "
+                    f"{steps.mean:.2f} steps"
+                )
+        if self.probability > tolerance.probability:
+            return f"a probability is off by {self.probability:.3f}"
+        return None
 
 
 class Proof:
@@ -40,36 +92,51 @@ class Proof:
         Raises
         ------
         DelegateError
-            It fails, or answers differently than the exporter's reference did.
+            It fails, or answers differently than the exporter's reference did, or the bundle does
+            not say how closely it must answer.
         """
+        tolerance = self._manifest.golden.tolerance.get(name)
+        if tolerance is None:
+            raise DelegateError(
+                f"the bundle does not say how closely {name} must reproduce its golden vectors",
+                "Export it with this version, or choose another delegate",
+            )
         numbers = range(len(self._questions))
         for number in numbers if only is None else [only % len(numbers)]:
-            answer = model.run(self._questions[number])
-            if found := self._difference(answer, self._references[number]):
+            if found := self._ask(model, number).beyond(tolerance):
                 raise DelegateError(
                     f"{name} does not reproduce golden vector {number}: {found}",
                     "Do not serve with it; choose another delegate or another version of it",
                 )
 
-    def _difference(
-        self,
-        answer: Mapping[str, npt.NDArray[np.int8]],
-        reference: Mapping[str, npt.NDArray[np.int8]],
-    ) -> str | None:
-        """Return what is farther off than it may be, in words."""
-        limits = self._manifest.golden
+    def measure(self, model: LoadedModel) -> Distance:
+        """Return how far a delegate's answers are off, the farthest of all golden vectors.
+
+        Raises
+        ------
+        DelegateError
+            It fails.
+        """
+        found = [self._ask(model, number) for number in range(len(self._questions))]
+        return Distance(
+            heads={
+                head: Steps(
+                    max(distance.heads[head].largest for distance in found),
+                    max(distance.heads[head].mean for distance in found),
+                )
+                for head in self._references[0]
+            },
+            probability=max(distance.probability for distance in found),
+        )
+
+    def _ask(self, model: LoadedModel, number: int) -> Distance:
+        answer, reference = model.run(self._questions[number]), self._references[number]
+        heads = {}
         for head, output in answer.items():
             steps = np.abs(output.astype(np.float32) - reference[head].astype(np.float32))
-            # Of the embedding's thousands of features only the mean over a film is ever used, in a
-            # sum over all of them: one that is far off says nothing.
-            far = head != "embedding" and steps.max() > limits.max_steps
-            if far or steps.mean() > limits.mean_steps:
-                return (
-                    f"head {head} is off by up to {steps.max():g} and on average "
-                    f"{steps.mean():.2f} steps"
-                )
+            heads[head] = Steps(float(steps.max()), float(steps.mean()))
         moved = np.abs(self._probabilities(answer) - self._probabilities(reference)).max()
-        return f"a probability is off by {moved:.3f}" if moved > limits.probability else None
+        return Distance(heads, float(moved))
 
     def _probabilities(self, stored: Mapping[str, npt.NDArray[np.int8]]) -> npt.NDArray[np.float64]:
         """Return the bundle's own class probabilities of outputs, without mirror and context."""

@@ -196,7 +196,7 @@ def _write(
         model=passed.spec,
         calibration=calibration,
         quantization=quantization,
-        golden=GoldenSpec(vectors=len(golden.pixels), **TOLERANCE),
+        golden=GoldenSpec(vectors=len(golden.pixels), tolerance=TOLERANCE),
         half=half,
         edge_tpu=compiled.facts,
         provenance=_provenance(run, None if foreign is None else foreign.sha256),

@@ -12,6 +12,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from edge_runtime.bundle import Manifest
+from edge_runtime.packages import stated_licence
 
 # Which of our distributions made the bundle is decided by what they require.
 _ROOT = "osteoedge"
@@ -65,22 +66,5 @@ def _component(package: Distribution) -> Component:
         type=ComponentType.APPLICATION if name == _ROOT else ComponentType.LIBRARY,
         purl=url,
         bom_ref=str(url),
-        properties=[Property(name="osteoedge:licence", value=_licence(package))],
+        properties=[Property(name="osteoedge:licence", value=stated_licence(package))],
     )
-
-
-def _licence(package: Distribution) -> str:
-    """Return what the package says of its licence, in its own words, which are rarely SPDX."""
-    stated = [*_stated(package, "License-Expression"), *_stated(package, "License")]
-    classifiers = [
-        entry.rpartition(" :: ")[2]
-        for entry in _stated(package, "Classifier")
-        if entry.startswith("License ::")
-    ]
-    # Some packages put the whole text there.
-    first = next((line for text in stated for line in text.strip().splitlines()), "")
-    return first[:100] or "; ".join(classifiers) or "not stated"
-
-
-def _stated(package: Distribution, field: str) -> list[str]:
-    return package.metadata.get_all(field) or []

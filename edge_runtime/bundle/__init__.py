@@ -66,6 +66,7 @@ from edge_runtime.bundle.manifest import (
     ScoreName,
     SiteUse,
     TensorSpec,
+    Tolerance,
     Variant,
 )
 from edge_runtime.bundle.signature import (
@@ -143,6 +144,7 @@ __all__ = [
     "SiteName",
     "SiteUse",
     "TensorSpec",
+    "Tolerance",
     "TrustedKeys",
     "Variant",
     "add_signature",

@@ -205,13 +205,21 @@ class SiteUse(_Part):
     sha256: str
 
 
-class GoldenSpec(_Part):
-    """How closely every delegate must reproduce the golden vectors' reference outputs."""
+class Tolerance(_Part):
+    """How closely a delegate must reproduce the golden vectors' reference outputs."""
 
-    vectors: int
     max_steps: float = Field(gt=0, description="largest difference anywhere, steps of the output")
     mean_steps: float = Field(gt=0, description="largest mean difference of a head, steps")
     probability: float = Field(gt=0, le=1, description="largest difference of a class probability")
+
+
+class GoldenSpec(_Part):
+    """The golden vectors, and how closely each delegate must reproduce their outputs."""
+
+    vectors: int
+    tolerance: dict[str, Tolerance] = Field(
+        description="by name of the delegate; one that is not named may not serve"
+    )
 
 
 class HeadParity(_Part):

@@ -64,7 +64,9 @@ def test_a_delegate_that_computes_something_else_has_failed(
     sound = load_bundle(tiny_bundle)
     outputs = {head: np.invert(stored) for head, stored in sound.golden.outputs.items()}
     golden = dataclasses.replace(sound.golden, outputs=outputs)
-    limits = sound.manifest.golden.model_copy(update={"max_steps": 0.5})
+    limits = sound.manifest.golden
+    strict = limits.tolerance["cpu"].model_copy(update={"max_steps": 0.5})
+    limits = limits.model_copy(update={"tolerance": {"cpu": strict}})
     wrong, out = tmp_path / "wrong.osteo", tmp_path / "bench.json"
     manifest = sound.manifest.model_copy(update={"golden": limits})
     write_bundle(wrong, manifest, {**sound.content, GOLDEN: golden.to_npz()})

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.environment import copy_packaged, install_device, make_environment
+from benchmarks.installed import inventory
 from tests.conftest import ROOT, Trained, must, osteoedge
 
 ABSENT = ("tensorflow", "tf_keras", "pandas", "sklearn", "scipy", "matplotlib", "jinja2", "psutil")
@@ -21,27 +21,6 @@ ABSENT = ("tensorflow", "tf_keras", "pandas", "sklearn", "scipy", "matplotlib", 
 WITHOUT_LITERT = ("numpy", "opencv-python-headless", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg",
                   "pyjpegls", "imagecodecs", "highdicom", "pydantic", "cryptography", "rich",
                   "typer", "tflite-runtime")  # fmt: skip
-
-
-def environment(folder: Path, *installs: list[str]) -> Path:
-    """Make a virtual environment and return its osteoedge command."""
-    venv.create(folder, with_pip=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-    for packages in installs:
-        result = subprocess.run([*pip, *packages], capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-    return folder / "bin" / "osteoedge"
-
-
-def source(folder: Path) -> str:
-    """Copy what is packaged, so that building leaves nothing in the working tree."""
-    folder.mkdir()
-    kept = ("edge_runtime", "train", "export", "benchmarks")
-    for name in kept:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder / name)
-    return str(folder)
 
 
 def run(command: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -71,8 +50,8 @@ def test_a_clean_device_screens_without_tensorflow(
     reference: tuple[list, Path], trained: Trained, tmp_path: Path
 ) -> None:
     films, expected = reference
-    constraints = str(ROOT / "constraints.txt")
-    command = environment(tmp_path / "venv", ["-c", constraints, source(tmp_path / "source")])
+    install_device(tmp_path / "venv", wheel=None)
+    command = tmp_path / "venv" / "bin" / "osteoedge"
     found = run(command.parent / "python", "-c", (
         "import importlib.util, edge_runtime, sys\n"
         f"print([name for name in {ABSENT!r} if importlib.util.find_spec(name)])\n"
@@ -87,6 +66,19 @@ def test_a_clean_device_screens_without_tensorflow(
         assert f"pip install 'osteoedge[{extra}]'" in refused.stderr
         assert "Traceback" not in refused.stderr
     assert run(command, "--help").returncode == 0
+    copyleft_is_what_is_documented(tmp_path / "venv")
+
+
+def copyleft_is_what_is_documented(venv: Path) -> None:
+    """Hold every copyleft licence in a device's environment against docs/environment.md."""
+    documented = (ROOT / "docs" / "environment.md").read_text()
+    table = [line for line in documented.splitlines() if line.startswith("|")]
+    for found in inventory(venv).copyleft:
+        told = [line for line in table if found.distribution in line and found.licence in line]
+        assert told, f"docs/environment.md does not tell of {found}"
+        # What would oblige a unit's maker to give away the unit's own software.
+        strong = found.licence.startswith(("GPL", "AGPL")) and "exception" not in found.licence
+        assert not strong or found.covers == "nothing found", found
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime has no wheel past 3.11")
@@ -95,11 +87,12 @@ def test_tflite_runtime_gives_the_same_decisions_and_says_that_it_is_slow(
 ) -> None:
     films, expected = reference
     constraints = str(ROOT / "constraints-tflite-runtime.txt")
-    command = environment(
+    commands = make_environment(
         tmp_path / "venv",
         ["-c", constraints, *WITHOUT_LITERT],
-        ["--no-deps", source(tmp_path / "source")],
+        ["--no-deps", copy_packaged(ROOT, tmp_path / "source")],
     )
+    command = commands / "osteoedge"
     out = tmp_path / "out"
     result = run(command, "screen", *films, "--bundle", trained.bundle, "--out", out)
     assert result.returncode == 0, result.stderr

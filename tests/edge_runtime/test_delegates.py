@@ -73,6 +73,19 @@ def external(bundle: ModelBundle, library: Path, **options: Any) -> Screener:
     )
 
 
+def with_tolerance(bundle: ModelBundle, **changes: dict[str, float]) -> ModelBundle:
+    """Return the bundle with other tolerances of some delegates."""
+    golden = bundle.manifest.golden
+    changed = {
+        name: limit.model_copy(update=changes.get(name, {}))
+        for name, limit in golden.tolerance.items()
+    }
+    golden = golden.model_copy(update={"tolerance": changed})
+    return dataclasses.replace(
+        bundle, manifest=bundle.manifest.model_copy(update={"golden": golden})
+    )
+
+
 def same(found: Screening, reference: Screening) -> None:
     assert found.probabilities is not None and reference.probabilities is not None
     for label, probability in reference.probabilities.items():
@@ -227,12 +240,32 @@ def test_a_bundle_that_nothing_reproduces_does_not_serve(
     cam = bundle.golden.outputs["cam"].copy()
     cam[..., 2] = np.clip(cam[..., 2], -128, 126) + 1
     golden = dataclasses.replace(bundle.golden, outputs={**bundle.golden.outputs, "cam": cam})
-    strict = bundle.manifest.golden.model_copy(update={"probability": 1e-4})
-    changed = bundle.manifest.model_copy(update={"golden": strict})
+    changed = with_tolerance(bundle, cpu={"probability": 1e-4}).manifest
     path = tmp_path / "strict.osteo"
     write_bundle(path, changed, {**bundle.content, GOLDEN: golden.to_npz()})
     with pytest.raises(DelegateError, match="a probability is off by"):
         Screener(load_bundle(path), "cpu", fallback="forbid")
+
+
+def test_each_delegate_has_a_tolerance_of_its_own(bundle: ModelBundle, toy: Path) -> None:
+    """The one that the toy's answer fits, and one that it does not: neither is the CPU's."""
+    assert set(bundle.manifest.golden.tolerance) == set(NAMES)
+    wide = {"max_steps": 255.0, "mean_steps": 255.0, "probability": 1.0}
+    with external(with_tolerance(bundle, external=wide), toy, mode="wrong") as screener:
+        assert screener.delegate.name == "external"
+    tight = with_tolerance(bundle, cpu=wide)
+    with pytest.raises(DelegateError, match="external does not reproduce golden vector 0"):
+        external(tight, toy, mode="wrong", _fallback="forbid")
+    golden = bundle.manifest.golden
+    named = {name: limit for name, limit in golden.tolerance.items() if name != "external"}
+    silent = dataclasses.replace(
+        bundle,
+        manifest=bundle.manifest.model_copy(
+            update={"golden": golden.model_copy(update={"tolerance": named})}
+        ),
+    )
+    with pytest.raises(DelegateError, match="does not say how closely external must reproduce"):
+        external(silent, toy, _fallback="forbid")
 
 
 def test_the_cpu_takes_every_convolution(bundle: ModelBundle) -> None:
@@ -274,12 +307,6 @@ def test_openvino_really_runs(
 ) -> None:
     probe = openvino.OpenVinoDelegate().probe()
     need(probe.available, f"the extra 'openvino' ({probe.reason})")
-    # It rounds as no other does, and how much that is depends on the network that was trained here:
-    # twice the steps, so that it is the delegate that is tested and not this network.
-    limits = bundle.manifest.golden
-    golden = limits.model_copy(update={"mean_steps": 2 * limits.mean_steps})
-    manifest = bundle.manifest.model_copy(update={"golden": golden})
-    bundle = dataclasses.replace(bundle, manifest=manifest)
     with Screener(bundle, "openvino", fallback="forbid") as screener:
         screening = screener.screen(radiograph)
         (child,) = children()
@@ -352,6 +379,8 @@ def test_doctor_names_every_delegate(trained: Trained, toy: Path) -> None:
     by_name = {row["name"]: row for row in found["delegates"]}
     assert set(by_name) == set(NAMES)
     assert by_name["cpu"]["golden"] == "reproduced"
+    assert by_name["cpu"]["golden_distance"]["mean_steps"] < 4.0
+    assert by_name["external"]["golden_distance"] is None
     assert by_name["external"]["golden"] == "failed"
     assert "golden vector 0" in by_name["external"]["golden_reason"]
     assert by_name["edgetpu"]["reason"]

@@ -130,8 +130,8 @@ def test_a_delegate_is_asked_for_the_bundles_own_answers(maker: Maker, tmp_path:
     _, benign, malignant = (float(v) for v in -8.0 * (logits - logits[0]))
     steep = recalibrated(maker.site(0.5), Recalibration(scale=8.0, bias=(0.0, benign, malignant)))
     write_site(tmp_path / "a.site", steep, maker.key)
-    Proof(maker.bundle).check("toy", AStepOff())
-    Proof(maker.load(tmp_path / "a.site")).check("toy", AStepOff())
+    Proof(maker.bundle).check("external", AStepOff())
+    Proof(maker.load(tmp_path / "a.site")).check("external", AStepOff())
 
 
 def test_probabilities_and_the_quantiles_of_them_come_together(maker: Maker) -> None:
