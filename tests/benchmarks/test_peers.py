@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from ai_edge_litert import schema_py_generated as schema
 from typer.testing import CliRunner
 
 from benchmarks.peers import __main__, comparison
@@ -19,8 +20,9 @@ from benchmarks.peers.document import Peers, table
 from benchmarks.peers.files import float_file
 from benchmarks.peers.process import Process, Stopwatch, Unusable
 from benchmarks.peers.systems import FILMS, FP32, INT8, System
-from edge_runtime.bundle import load_bundle
+from edge_runtime.bundle import ModelBundle, load_bundle
 from tests.conftest import ROOT, need
+from tests.export.graphs import Graph
 
 APP = typer.Typer()
 APP.command()(__main__.main)
@@ -106,19 +108,57 @@ def test_an_environment_of_its_own_needs_numpy_alone() -> None:
     assert result.stdout.split() == ["numpy"]
 
 
+def float_network(bundle: ModelBundle, *, but: str = "") -> bytes:
+    """Return a float32 file with the heads of a bundle: one convolution each, no converter.
+
+    Of 1 x 1: TensorFlow 2.21 answers a kernel of 3 x 3 and strides that skip more with its bias.
+    """
+    generator, graph = np.random.default_rng(2), Graph()
+    spec, signature = bundle.manifest.input_spec, schema.SignatureDefT()
+    film = graph.tensor(1, spec.height, spec.width, 1, dtype="FLOAT32")
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs, signature.outputs = [named("film", film)], []
+    for head, (_, rows, columns, channels) in shapes(bundle, but).items():
+        kernel = generator.normal(size=(channels, 1, 1, 1)).astype(np.float32)
+        weights = graph.tensor(*kernel.shape, dtype="FLOAT32", data=kernel)
+        bias = graph.tensor(channels, dtype="FLOAT32", data=np.zeros(channels, np.float32))
+        answer = graph.tensor(1, rows, columns, channels, dtype="FLOAT32")
+        graph.op("CONV_2D", [film, weights, bias], [answer], padding=0,
+                 strideH=spec.height // rows, strideW=spec.width // columns,
+                 dilationHFactor=1, dilationWFactor=1)  # fmt: skip
+        signature.outputs.append(named(head, answer))
+    graph.root.signatureDefs = [signature]
+    return graph.file([film], [entry.tensorIndex for entry in signature.outputs])
+
+
+def shapes(bundle: ModelBundle, but: str) -> dict[str, tuple[int, ...]]:
+    outputs = bundle.manifest.model.outputs.items()
+    return {head: spec.shape for head, spec in outputs if head != but}
+
+
+def named(name: str, tensor: int) -> schema.TensorMapT:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, tensor
+    return entry
+
+
 @pytest.fixture(scope="module")
 def peers(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Peers:
-    """All runtimes that are here, one that answers nonsense, one that dies."""
+    """All runtimes that are here (TensorFlow once), one that answers nonsense, one that dies."""
     for package in ("tf2onnx", "onnxruntime", "openvino"):
         need(importlib.util.find_spec(package), f"{package} (pip install 'osteoedge[peers]')")
-    out = tmp_path_factory.mktemp("peers") / "peers.json"
+    folder = tmp_path_factory.mktemp("peers")
+    out, exact = folder / "peers.json", folder / "float.tflite"
+    exact.write_bytes(float_network(load_bundle(tiny_bundle)))
     wrong = System("nonsense", f"{LOADERS}:constant", "int8.tflite", "")
     dying = System("dying", f"{LOADERS}:crashing", "int8.tflite", "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison, "INT8", (*INT8, wrong, dying))
-        patch.setattr(comparison, "ROWS", 610)
-        patch.setattr(comparison, "COLUMNS", 500)
-        arguments = [tiny_bundle, "--threads", 1, "--queries", 20, "--films", 20, "--out", out]
+        patch.setattr(comparison, "FP32", tuple(s for s in FP32 if s.name != "TensorFlow"))
+        patch.setattr(comparison, "ROWS", 244)
+        patch.setattr(comparison, "COLUMNS", 200)
+        arguments = [tiny_bundle, "--float32", exact, "--threads", 1, "--out", out,
+                     "--queries", 20, "--films", 20]  # fmt: skip
         result = CliRunner().invoke(APP, [str(argument) for argument in arguments])
     assert result.exit_code == 1, "somebody failed"
     assert "SYNTHETIC" in result.stdout
@@ -159,24 +199,33 @@ def test_who_answers_otherwise_or_dies_has_failed(peers: Peers) -> None:
     assert "SIGABRT" in str(failed["dying"].reason)
 
 
-def test_who_is_not_here_says_what_to_install(peers: Peers) -> None:
+def test_float_networks_agree_and_are_held_against_the_int8_one(peers: Peers) -> None:
+    measured = {row.system: row for row in peers.rows if row.what == "fp32" and row.n}
+    assert list(measured) == ["LiteRT", "onnxruntime", "OpenVINO"]
+    for row in measured.values():
+        assert row.max_steps is not None and row.max_steps < 0.1
+        assert row.times is not None
+
+
+def test_who_is_not_here_says_what_to_do(peers: Peers, tiny_bundle: Path) -> None:
     absent = [row for row in peers.rows if row.status == "unavailable"]
-    assert len(absent) == 1 + len(FP32) + 2
-    (runtime, *exact) = absent
-    assert (runtime.what, runtime.system) == ("int8", "tflite-runtime")
-    assert "constraints-tflite-runtime.txt" in str(runtime.reason)
-    assert all("--float32" in str(row.reason) for row in exact)
+    assert [(row.what, row.system) for row in absent] == [
+        ("int8", "tflite-runtime"), ("fp32", "tflite-runtime"),
+    ]  # fmt: skip
+    assert all("constraints-tflite-runtime.txt" in str(row.reason) for row in absent)
+    nothing = float_file(load_bundle(tiny_bundle), None)
+    assert isinstance(nothing, Unusable) and nothing.status == "unavailable"
+    assert "osteoedge export RUN --float32" in nothing.reason
 
 
 def test_whole_ways_are_measured_with_all_cores_and_with_one(peers: Peers) -> None:
     for what in ("film", "film, one core"):
         rows = [row for row in peers.rows if row.what == what]
         assert [row.system for row in rows] == [system.name for system in FILMS]
-        _, int8, uint8, fp32 = rows
-        assert fp32.status == "unavailable"
-        for row in rows[:3]:
-            assert row.n == 20
-            assert row.malignant is not None and 0 < row.malignant < 1
+        for row in rows:
+            assert row.status == "ok" and row.n == 20
+            assert row.malignant is not None and 0 <= row.malignant <= 1
+        _, int8, uint8, _ = rows
         assert int8.malignant == pytest.approx(uint8.malignant, abs=0.05), "the same network"
 
 
@@ -200,6 +249,10 @@ def test_a_file_that_is_not_the_float_network_is_a_failure(
     assert "given.tflite cannot be read" in reason()
     path.write_bytes(bundle.model)
     assert "does not answer in float32" in reason()
+    path.write_bytes(float_network(bundle, but="mask"))
+    assert "other heads than the bundle" in reason()
+    path.write_bytes(float_network(bundle))
+    assert float_file(bundle, path) == path
 
 
 def test_an_absent_bundle_is_one_line() -> None:
