@@ -8,33 +8,69 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
-# Anybody's: it names no film that exists.
+from benchmarks.codings import CODINGS, Coding, put_pixels
+
+# Anybody's: they name no film and no study that exists.
 _INSTANCE = UID("2.25.117290743201938442157603396104587721004")
+_SERIES, _STUDY = UID(f"{_INSTANCE}1"), UID(f"{_INSTANCE}2")
+_BITS = 14
 
 
-def write_film(path: Path, picture: npt.NDArray[np.uint8], rows: int, columns: int) -> None:
-    """Write a picture as an uncompressed DX film of 14 bits in 16, with a window.
+def draw_film(
+    picture: npt.NDArray[np.uint8], rows: int, columns: int, bits: int = _BITS
+) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Return the stored values of a picture as a detector gives it.
 
     Parameters
     ----------
     picture
         (height, width), 0..255, such as a golden vector; it is enlarged, and gets the noise of a
-        detector: without it neighbours are equal, and a table is looked up faster than on a film.
+        detector: without it neighbours are equal, and a table is looked up faster than on a film,
+        and compressed films are too small.
+    bits
+        Of the values, up to 14; 8 and fewer are uint8. Fewer bits are the same film, coarser.
     """
     enlarged = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).normal(0.0, 40.0, (rows, columns))
-    stored = np.clip(np.rint(700.0 + enlarged * (15000 / 255) + noise), 0, 16383)
+    values = (700.0 + enlarged * (15000 / 255) + noise) / 2 ** (_BITS - bits)
+    stored: npt.NDArray[np.float64] = np.clip(np.rint(values), 0, 2**bits - 1)
+    if bits <= 8:
+        return stored.astype(np.uint8)
+    return stored.astype(np.uint16)
+
+
+def film_dataset(
+    picture: npt.NDArray[np.uint8],
+    rows: int,
+    columns: int,
+    coding: Coding = CODINGS["explicit VR"],
+    bits: int = _BITS,
+) -> Dataset:
+    """Return a DX film with a window; see :func:`draw_film`.
+
+    Raises
+    ------
+    ImportError, AttributeError
+        The coding cannot be written here.
+    """
+    pixels = draw_film(picture, rows, columns, bits)
     film = Dataset()
     film.file_meta = FileMetaDataset()
-    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     film.SOPClassUID, film.SOPInstanceUID = DigitalXRayImageStorageForPresentation, _INSTANCE
+    film.StudyInstanceUID, film.SeriesInstanceUID = _STUDY, _SERIES
     film.Modality, film.PresentationIntentType = "DX", "FOR PRESENTATION"
     film.PhotometricInterpretation, film.SamplesPerPixel = "MONOCHROME2", 1
     film.Rows, film.Columns = rows, columns
-    film.BitsAllocated, film.BitsStored, film.HighBit = 16, 14, 13
+    film.BitsAllocated = pixels.itemsize * 8
+    film.BitsStored, film.HighBit = bits, bits - 1
     film.PixelRepresentation = 0
-    film.WindowCenter, film.WindowWidth = 8200, 15000
-    film.add_new("PixelData", "OW", stored.astype("<u2").tobytes())
-    film.save_as(path, enforce_file_format=True)
+    film.WindowCenter, film.WindowWidth = (level / 2 ** (_BITS - bits) for level in (8200, 15000))
+    put_pixels(film, pixels, coding)
+    return film
+
+
+def write_film(path: Path, picture: npt.NDArray[np.uint8], rows: int, columns: int) -> None:
+    """Write a picture as an uncompressed DX film of 14 bits in 16, with a window."""
+    film_dataset(picture, rows, columns).save_as(path, enforce_file_format=True)

@@ -26,7 +26,7 @@ def main() -> None:
     before = _resident()
     radiograph = read_radiograph(film)
     screener.screen(radiograph)
-    answer = {"before_mb": before, "film_mb": _resident(), "peak_mb": _peak()}
+    answer = {"before_mb": before, "film_mb": _resident(), "peak_mb": peak_mb()}
     del radiograph
 
     def screen(count: int) -> None:
@@ -44,17 +44,22 @@ def _resident() -> float:
     return float(psutil.Process().memory_info().rss) / 2**20
 
 
-def _peak() -> float | None:
-    """Return the highest resident memory since the program started, None where nobody counts it.
+def peak_mb(process: int | str = "self") -> float | None:
+    """Return the highest resident memory since a program started, None where nobody counts it.
 
     Not ru_maxrss: Linux hands that down through exec from the process that started this one.
+
+    Parameters
+    ----------
+    process
+        Its number.
     """
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path(f"/proc/{process}/status").read_text()
     except OSError:
         return None
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 2**10
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM")), None)
+    return None if line is None else int(line.split()[1]) / 2**10
 
 
 if __name__ == "__main__":

@@ -42,10 +42,14 @@ class Ratio(_Part):
 class Condition(_Part):
     """What may change while one measures; null where the system does not tell."""
 
-    frequency_mhz: float | None
+    frequency_mhz: float | None = Field(description="of the fastest core")
     temperature_c: float | None = Field(description="hottest sensor of the processor")
     throttled: tuple[str, ...] = Field(description="flags that say the processor was slowed down")
     load_1min: float | None
+    uptime_s: float | None = None
+    stolen_s: float | None = Field(
+        None, description="core seconds since boot that the hypervisor gave to others"
+    )
     busy: tuple[str, ...] = Field(
         description="other processes that used a tenth of a core or more, name and share"
     )
@@ -57,8 +61,9 @@ class Host(_Part):
     cpu: str | None
     cores: int | None
     architecture: str
-    board: str | None = Field(description="from the device tree")
+    board: str | None = Field(description="from the device tree, or the firmware's tables")
     governor: str | None
+    energy_meter: str | None = Field(None, description="what tells the energy, and of which part")
     memory_mb: int
     system: str
     python: str
@@ -103,7 +108,9 @@ class Row(_Part):
     """One model on one delegate with one number of threads."""
 
     bundle: str
-    synthetic: bool = Field(description="trained on drawings")
+    synthetic: bool | None = Field(
+        description="trained on drawings; null: a bare .tflite does not say"
+    )
     variant: Variant
     delegate: str
     threads: int
@@ -136,7 +143,7 @@ class Row(_Part):
     cold_ms: Milliseconds | None = Field(None, description="process start to first screening")
     rss_mb: float | None = Field(None, description="resident once the first film is screened")
     peak_mb: float | None = Field(None, description="highest resident memory until then")
-    file_mb: float | None = Field(None, description="of the model file")
+    file_mb: float | None = Field(None, description="of the model file, millions of bytes")
     energy_mj: float | None = Field(None, description="a screening, idle baseline subtracted")
     coverage: Coverage | None = None
     error: Error | None = None

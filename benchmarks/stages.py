@@ -32,8 +32,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.condition import condition
 from benchmarks.film import write_film
-from benchmarks.harness import ROUNDS, Latencies, Percentile, Query, measure
+from benchmarks.harness import ROUNDS, Latencies, Percentile, Query, measure, null_query_us, ratio
 from benchmarks.host import describe_host
 from benchmarks.imports import import_costs
 from benchmarks.latency import cold_start
@@ -48,7 +49,6 @@ from edge_runtime.screener import Screener
 
 ROWS, COLUMNS = 3052, 2500
 MEMORY_SIDE, SCREENINGS = 3000, 200
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,6 @@ class Bound:
         if self.at_least:
             return self.value.value >= self.limit
         return self.value.value <= self.limit
-
-
-def ratio(ours: Latencies, reference: Latencies) -> Percentile:
-    """Return the ratio of two medians that were measured in the same rounds, as often each.
-
-    The 95 % interval resamples rounds, with what both took in each of them: the machine's mood of
-    a minute is in both.
-    """
-    both = [s.milliseconds.reshape(ROUNDS, -1) for s in (ours, reference)]
-    drawn = np.random.default_rng(0).integers(0, ROUNDS, (_RESAMPLES, ROUNDS))
-    first, second = (np.median(times[drawn].reshape(_RESAMPLES, -1), axis=1) for times in both)
-    low, high = np.percentile(first / second, (2.5, 97.5))
-    value = np.median(ours.milliseconds) / np.median(reference.milliseconds)
-    return Percentile(float(value), float(low), float(high))
 
 
 def measure_stages(
@@ -114,6 +100,7 @@ def measure_stages(
         A process that was to give its first result did not.
     """
     bundle = load_bundle(path)
+    before = condition()
     with tempfile.TemporaryDirectory() as folder, _one_opencv_thread():
         if film is None:
             film = Path(folder) / "film.dcm"
@@ -159,7 +146,7 @@ def measure_stages(
         Bound(f"more after {SCREENINGS} films", _exact(memory["growth_mb"]), 5.0, "MB"),
     ]  # fmt: skip
     return {
-        "host": describe_host(),
+        "host": describe_host(before, condition(), null_query_us()).model_dump(mode="json"),
         "bundle": f"{bundle.manifest.name} {bundle.manifest.version}",
         "synthetic": bundle.manifest.purpose == "demo",
         "runs_per_film": passes,

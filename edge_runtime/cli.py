@@ -30,6 +30,7 @@ from edge_runtime.errors import (
     OsteoedgeError,
     ResultError,
 )
+from edge_runtime.external_options import ExternalDelegate, ExternalOptions, key_values
 from edge_runtime.feedback.cli import feedback as feedback_verbs
 from edge_runtime.policy import Language
 from edge_runtime.unit import cli as unit_verbs
@@ -37,14 +38,6 @@ from edge_runtime.unit import cli as unit_verbs
 COMMAND_GROUP = "osteoedge.commands"
 # What the entry points need, by the package that they come from.
 EXTRA_OF_PACKAGE = {"train": "train", "export": "train", "benchmarks": "bench"}
-
-ExternalDelegate = Annotated[
-    Path | None,
-    typer.Option(help="Library (.so) of a TFLite external delegate, for the delegate external."),
-]
-ExternalOptions = Annotated[
-    list[str] | None, typer.Option(metavar="KEY=VALUE", help="An option of that library.")
-]
 
 errors_to = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -188,7 +181,7 @@ def screen(
         fallback=fallback,
         intended_use=intended_use,
         external_delegate=external_delegate,
-        external_options=_key_values(external_option or []),
+        external_options=key_values(external_option or []),
     ) as screener:
         for what in screener.degraded:
             errors_to.print(f"Degraded: {escape(what)}.", style="yellow")
@@ -243,7 +236,7 @@ def doctor(
     found = examine(
         load_bundle(bundle, trusted_keys) if bundle else None,
         external_delegate,
-        _key_values(external_option or []),
+        key_values(external_option or []),
     )
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
@@ -271,16 +264,6 @@ def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
                 f"--write knows no format {name!r}", f"Use one or more of: {', '.join(known)}"
             )
     return asked
-
-
-def _key_values(options: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not key or not equals:
-            raise ConfigError(f"--external-option {option!r} is no KEY=VALUE", "Write key=value")
-        pairs[key] = value
-    return pairs
 
 
 def _say(error: OsteoedgeError) -> None:

@@ -11,18 +11,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from edge_runtime.bundle import ModelBundle
-from edge_runtime.delegates import Delegate, LoadedModel, Outputs, Probe, ranked
+from edge_runtime.bundle import GoldenVectors, ModelBundle
+from edge_runtime.delegates import Coverage, Delegate, LoadedModel, Outputs, Probe, ranked
 from edge_runtime.delegates.isolation import IsolatedModel, Limits
 from edge_runtime.errors import DelegateError
 from edge_runtime.policy import Fallback
-from edge_runtime.proof import Proof
+from edge_runtime.proof import Distance, Proof
 
 # A delegate that fails more often than this is not worth waiting for.
 RESTARTS, PER_SECONDS = 3, 3600.0
@@ -105,6 +106,11 @@ class Engine:
         standing = [self._probe.degraded, self._model.degraded, *self._incidents]
         return tuple(sentence for sentence in standing if sentence)
 
+    @property
+    def coverage(self) -> Coverage:
+        """Which operators of the model the delegate took that runs it now."""
+        return self._model.coverage
+
     def run(self, tensors: Sequence[npt.NDArray[np.int8]]) -> list[Outputs]:
         """Run a film, and what else belongs to it, all on the same delegate.
 
@@ -137,6 +143,16 @@ class Engine:
             The delegate failed.
         """
         return self._model.run(tensor)
+
+    def distance(self, vectors: GoldenVectors) -> Distance:
+        """Ask the delegate that runs the model now, and return how far it is from the answers.
+
+        Raises
+        ------
+        DelegateError
+            It failed.
+        """
+        return Proof(replace(self._bundle, golden=vectors)).measure(self._model)
 
     def close(self) -> None:
         """End the delegate; a child process does not outlive this."""
@@ -215,7 +231,26 @@ def open_delegate(
     Raises
     ------
     DelegateError
-        The bundle has no model for it, or it refuses the model, or computes something else.
+        As of :func:`load_unproven`; or it computes something else.
+    """
+    loaded = load_unproven(bundle, delegate, threads, limits)
+    try:
+        proof.check(delegate.name, loaded)
+    except DelegateError:
+        loaded.close()
+        raise
+    return loaded
+
+
+def load_unproven(
+    bundle: ModelBundle, delegate: Delegate, threads: int, limits: Limits
+) -> LoadedModel:
+    """Load a bundle's model on a delegate that nobody has asked yet: to measure how wrong it is.
+
+    Raises
+    ------
+    DelegateError
+        The bundle has no model for it, or it refuses the model.
     """
     model = bundle.members.get(delegate.member)
     if model is None:
@@ -224,14 +259,6 @@ def open_delegate(
             "Export it where its compiler is installed, or choose another delegate",
         )
     spec = bundle.manifest.model
-    loaded: LoadedModel
     if delegate.isolated:
-        loaded = IsolatedModel(delegate, model, spec, threads, limits)
-    else:
-        loaded = delegate.load(model, spec, threads)
-    try:
-        proof.check(delegate.name, loaded)
-    except DelegateError:
-        loaded.close()
-        raise
-    return loaded
+        return IsolatedModel(delegate, model, spec, threads, limits)
+    return delegate.load(model, spec, threads)

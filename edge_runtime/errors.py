@@ -142,6 +142,10 @@ class RunError(OsteoedgeError):
     """A training run folder is missing, unfinished or of another version."""
 
 
+class BenchmarkError(OsteoedgeError):
+    """The figures of an earlier measurement cannot be read."""
+
+
 class GateError(OsteoedgeError):
     """An export or comparison did not meet its stated bounds. Exit code 3."""
 

@@ -19,6 +19,7 @@ from edge_runtime.bundle import (
     LABELS,
     LIMB_GATE,
     Fusion,
+    GoldenVectors,
     ModelBundle,
     OperatingPoint,
     Purpose,
@@ -26,7 +27,7 @@ from edge_runtime.bundle import (
     SiteUse,
 )
 from edge_runtime.context import PatientContext, coarse_region, context_words
-from edge_runtime.delegates import Outputs
+from edge_runtime.delegates import Coverage, Outputs
 from edge_runtime.delegates.isolation import Limits
 from edge_runtime.drift.reference import Measure, film_values
 from edge_runtime.engine import DelegateUse, Engine
@@ -37,6 +38,7 @@ from edge_runtime.limb_gate import LimbGate
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Fallback, IntendedUse
 from edge_runtime.preprocess import to_network_pixels
+from edge_runtime.proof import Distance
 from edge_runtime.quality import QualityFinding, check_quality, part_named, unfit
 from edge_runtime.radiograph import Radiograph, identifiers
 from edge_runtime.summary import Summary, film_summary, in_words
@@ -254,6 +256,26 @@ class Screener:
     def degraded(self) -> tuple[str, ...]:
         """What is slower or weaker than it should be, as sentences."""
         return self._engine.degraded
+
+    @property
+    def coverage(self) -> Coverage:
+        """Which operators of the model the delegate took that runs it now."""
+        return self._engine.coverage
+
+    def distance(self, vectors: GoldenVectors) -> Distance:
+        """Return how far the delegate that runs the model now is from known answers.
+
+        Parameters
+        ----------
+        vectors
+            Network pixels and int8 answers: the bundle's own golden vectors, or others.
+
+        Raises
+        ------
+        DelegateError
+            The delegate failed.
+        """
+        return self._engine.distance(vectors)
 
     def infer(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
         """Run the model once, without fallback, to measure and to compare.

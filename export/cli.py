@@ -38,6 +38,13 @@ def export(
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Add the float network in half precision, for GPUs.")
     ] = False,
+    float32: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NAME.tflite",
+            help="Write the float network to a file of its own: to compare, for other runtimes.",
+        ),
+    ] = None,
     not_limbs: Annotated[
         Path | None,
         typer.Option(
@@ -101,6 +108,8 @@ def export(
             "--recipe is for one model from elsewhere, --cross-fit for a run",
             "Give one of --from-keras, --from-saved-model and --from-tflite, or a run",
         )
+    if float32 is not None and float32.suffix != ".tflite":
+        raise ConfigError(f"--float32 {float32} is no .tflite file", "Write --float32 NAME.tflite")
     with Console(stderr=True).status("export") as status:
 
         def say(step: str) -> None:
@@ -108,13 +117,22 @@ def export(
 
         if given:
             run, foreign_model = _open_foreign(source, out, given, recipe, overrides or [], say)
-            result = export_foreign(foreign_model, run, out, say, fp16=fp16, not_limbs=not_limbs)
+            result = export_foreign(
+                foreign_model, run, out, say, fp16=fp16, float32=float32, not_limbs=not_limbs
+            )
         else:
             loaded = load_run(source)
             run = replace(loaded, recipe=with_export(loaded.recipe, overrides or []))
             chosen = cast(Variant, variant)
             result = export_run(
-                run, out, say, chosen, folds=cross_fit, fp16=fp16, not_limbs=not_limbs
+                run,
+                out,
+                say,
+                chosen,
+                folds=cross_fit,
+                fp16=fp16,
+                float32=float32,
+                not_limbs=not_limbs,
             )
     signature = None if sign is None else sign_bundle(out, sign)
     manifest = result.manifest

@@ -93,7 +93,7 @@ def diff_bundles(
     found: dict[str, Metric] = {}
     turned = None
     if dataset is not None:
-        models = [BundleModel(path) for path in (first, second)]
+        models = [BundleModel.open(path) for path in (first, second)]
         old, new = (_answers(model, dataset, progress) for model in models)
         points = (models[1].operating_points, models[0].operating_points)
         comparisons = compare(new, old, models[0].name, points)

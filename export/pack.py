@@ -73,6 +73,7 @@ def export_run(
     *,
     folds: Path | None = None,
     fp16: bool = False,
+    float32: Path | None = None,
     not_limbs: Path | None = None,
 ) -> ExportResult:
     """Export a run to a bundle.
@@ -91,6 +92,8 @@ def export_run(
         :mod:`export.cross_fit`.
     fp16
         Put the float network in half precision beside it, for GPUs.
+    float32
+        Write the float network to this .tflite file as well: to compare, and for other runtimes.
     not_limbs
         A folder of films that show no limb: the device refuses their like.
 
@@ -108,7 +111,7 @@ def export_run(
     left_out = None if folds is None else cross_fit(run, folds, variant, say)
     say("convert to int8")
     conversion = convert_run(run, given.dataset, given.films.cache, variant)
-    return _write(conversion, given, out, say, left_out=left_out, fp16=fp16)
+    return _write(conversion, given, out, say, left_out=left_out, fp16=fp16, float32=float32)
 
 
 def export_foreign(
@@ -118,6 +121,7 @@ def export_foreign(
     say: Callable[[str], None],
     *,
     fp16: bool = False,
+    float32: Path | None = None,
     not_limbs: Path | None = None,
 ) -> ExportResult:
     """Export a model that was trained elsewhere, quantized and calibrated on a run's films.
@@ -138,7 +142,7 @@ def export_foreign(
     require_order(said, given.films.labels)
     say("convert to int8")
     conversion = convert_foreign(foreign, run, given.dataset, given.films.cache)
-    return _write(conversion, given, out, say, fp16=fp16, foreign=foreign)
+    return _write(conversion, given, out, say, fp16=fp16, float32=float32, foreign=foreign)
 
 
 def _write(
@@ -149,6 +153,7 @@ def _write(
     *,
     left_out: Scored | None = None,
     fp16: bool,
+    float32: Path | None,
     foreign: ForeignModel | None = None,
 ) -> ExportResult:
     """Write the bundle of a file that passes the gate."""
@@ -216,6 +221,10 @@ def _write(
     members[SBOM] = bill_of_materials(manifest, _sha256(model))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bundle(out, manifest, members)
+    if float32 is not None:
+        say("write the float network")
+        float32.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(float32, described(conversion.exact(), run))
     return ExportResult(manifest, passed.levels, zero_share(model), out.stat().st_size)
 
 

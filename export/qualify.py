@@ -47,7 +47,7 @@ def qualify(
         The films are drawings, or the bundle was trained on some: neither says what it does for
         patients. Or the bundle may have been trained on some of the films.
     """
-    model = BundleModel(path)
+    model = BundleModel.open(path)
     if dataset.card.synthetic or model.purpose == "demo":
         raise GateError(
             "drawings cannot show that a bundle is fit for patients",

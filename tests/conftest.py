@@ -121,3 +121,15 @@ def trained(phantoms: Path, chests: Path, tmp_path_factory: pytest.TempPathFacto
 def tiny_bundle(trained: Trained) -> Path:
     """The exported bundle of the tiny model."""
     return trained.bundle
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An external delegate that enlarges maps, and can be told to misbehave."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    need(compiler, "a C compiler (Debian package gcc)")
+    library = tmp_path_factory.mktemp("toy") / "libtoy_delegate.so"
+    source = ROOT / "tests/edge_runtime/native/toy_delegate.c"
+    command = [str(compiler), "-O1", "-shared", "-fPIC", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    return library

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_runtime.delegates.base import Delegate, LoadedModel, Outputs, Probe
+from edge_runtime.delegates.base import Coverage, Delegate, LoadedModel, Outputs, Probe
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.delegates.edgetpu import EdgeTpuDelegate
 from edge_runtime.delegates.external import ExternalDelegate
@@ -16,6 +16,7 @@ from edge_runtime.errors import DelegateError
 __all__ = [
     "NAMES",
     "RANKING",
+    "Coverage",
     "Delegate",
     "LoadedModel",
     "Outputs",

@@ -32,11 +32,28 @@ class Probe:
     degraded: str = ""
 
 
+@dataclass(frozen=True)
+class Coverage:
+    """How many operators a model has, and the names of those that no delegate took, in order."""
+
+    total: int
+    left: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return it in words, like `75 of 78 operators, the CPU's plain kernels run CONV_2D`."""
+        words = f"{self.total - len(self.left)} of {self.total} operators"
+        names = ", ".join(sorted(set(self.left)))
+        return f"{words}, the CPU's plain kernels run {names}" if names else words
+
+
 class LoadedModel(Protocol):
     """A model on a delegate."""
 
     degraded: str
     """What is slower or weaker than it should be, as one sentence; empty where nothing is."""
+
+    coverage: Coverage
+    """Which operators of the model the delegate took."""
 
     def run(self, tensor: npt.NDArray[np.int8]) -> Outputs:
         """Run one film: int8 (1, height, width, channels) in, each head's int8 tensor out.

@@ -55,7 +55,9 @@ def main() -> None:
     heart.work()
     try:
         loaded = delegate.load(model, spec, threads)
-        heart.answer(READY + loaded.degraded.encode())
+        coverage = {"total": loaded.coverage.total, "left": loaded.coverage.left}
+        said = {"degraded": loaded.degraded, "coverage": coverage}
+        heart.answer(READY + json.dumps(said).encode())
         while True:
             tensor = np.frombuffer(connection.recv_bytes(), np.int8).reshape(spec.input.shape)
             heart.work()

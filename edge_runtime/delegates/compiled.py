@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundle import ModelSpec
-from edge_runtime.delegates.base import Outputs
-from edge_runtime.delegates.runtime import check_tensors, first_line
+from edge_runtime.delegates.base import Coverage, Outputs
+from edge_runtime.delegates.runtime import check_tensors, count_operators, first_line
 from edge_runtime.errors import DelegateError
 
 
@@ -52,6 +52,7 @@ class CompiledLiteRtModel:
             raise DelegateError(
                 "the accelerator leaves operators of this model to the CPU", "Choose cpu"
             )
+        self.coverage = Coverage(count_operators(model), left=())
         self._input = spec.input.index
         self._heads = spec.outputs
         check_tensors(spec, inputs, outputs)

@@ -19,6 +19,7 @@ _DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 _DRIVER_FOLDERS = ("/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d")
 # Drivers that compute on the CPU: right, and many times slower than the delegate `cpu`.
 _SOFTWARE_DRIVERS = ("swiftshader", "lvp_icd", "lavapipe")
+SOFTWARE = "the Vulkan driver computes on the CPU; the delegate cpu is many times faster"
 
 
 class GpuDelegate:
@@ -52,9 +53,7 @@ class GpuDelegate:
         return Probe(
             available=True,
             version=f"ai-edge-litert {version}, WebGPU on Vulkan",
-            degraded="the Vulkan driver computes on the CPU; the delegate cpu is many times faster"
-            if software
-            else "",
+            degraded=SOFTWARE if software else "",
         )
 
     def load(self, model: bytes, spec: ModelSpec, threads: int) -> CompiledLiteRtModel:

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundle import ModelSpec
-from edge_runtime.delegates.base import Delegate, Outputs
+from edge_runtime.delegates.base import Coverage, Delegate, Outputs
 from edge_runtime.errors import DelegateError
 
 READY, FAILED, RESULT, ALIVE = b"R", b"F", b"O", b"A"
@@ -84,12 +84,13 @@ class IsolatedModel:
         try:
             # The delegate itself, whatever it was made of; the child is ours, and runs this code.
             self._send(pickle.dumps((delegate, model, spec, threads)))
-            self.degraded = self._receive(
-                READY, limits.load, limits.load, "while it was loaded"
-            ).decode()
+            ready = self._receive(READY, limits.load, limits.load, "while it was loaded")
         except BaseException:
             self.close()
             raise
+        said = json.loads(ready)
+        self.degraded: str = said["degraded"]
+        self.coverage = Coverage(said["coverage"]["total"], tuple(said["coverage"]["left"]))
 
     def run(self, tensor: npt.NDArray[np.int8]) -> Outputs:
         """Run one film: int8 (1, height, width, channels) in, each head's int8 tensor out.

@@ -7,14 +7,13 @@ import importlib.metadata
 import importlib.util
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundle import ModelSpec
-from edge_runtime.delegates.base import Outputs, Probe
+from edge_runtime.delegates.base import Coverage, Outputs, Probe
 from edge_runtime.errors import DelegateError
 
 # Preferred first. Both have the same Interpreter class.
@@ -116,20 +115,6 @@ def _sides(shape: Iterable[int]) -> list[int]:
     return [int(side) for side in shape if side > 1]
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """How many operators a model has, and the names of those that no delegate took, in order."""
-
-    total: int
-    left: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Return it in words, like `75 of 78 operators, the CPU's plain kernels run CONV_2D`."""
-        words = f"{self.total - len(self.left)} of {self.total} operators"
-        names = ", ".join(sorted(set(self.left)))
-        return f"{words}, the CPU's plain kernels run {names}" if names else words
-
-
 class InterpreterModel:
     """An interpreter with its tensors allocated. Not thread-safe: one caller at a time.
 
@@ -225,6 +210,11 @@ def coverage(interpreter: Any, outputs: Iterable[int]) -> Coverage:
             left[node["index"]] = str(node["op_name"])
         wanted += [int(tensor) for tensor in node["inputs"] if tensor >= 0]
     return Coverage(len(original), tuple(left[index] for index in sorted(left)))
+
+
+def count_operators(model: bytes) -> int:
+    """Return how many operators a TFLite file has, whatever will run it."""
+    return len(interpreter_module().Interpreter(model_content=model)._get_ops_details())
 
 
 def _judge(taken: Coverage) -> str:

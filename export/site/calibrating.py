@@ -103,7 +103,7 @@ def calibrate_site(
     # What is wrong is told before thousands of films are screened.
     sign_manifest(b"", key)
     _require_name(name)
-    model = BundleModel(path, delegate="cpu")
+    model = BundleModel.open(path, delegate="cpu")
     require_dataset(dataset, model.purpose)
     trained, doubt = _training_films(model, dataset, run)
     folder = out.with_suffix(".report")

@@ -14,37 +14,14 @@ from typer.testing import CliRunner
 
 from benchmarks import stages
 from benchmarks.film import write_film
-from benchmarks.harness import Latencies, Percentile
+from benchmarks.harness import Percentile
 from benchmarks.imports import by_package
-from benchmarks.stages import Bound, ratio
+from benchmarks.stages import Bound
 from edge_runtime.radiograph import read_radiograph
 from tests.conftest import ROOT
 
 APP = typer.Typer()
 APP.command()(stages.main)
-
-
-def latencies(milliseconds: np.ndarray) -> Latencies:
-    return Latencies(milliseconds, 0.0)
-
-
-def test_a_ratio_covers_the_truth() -> None:
-    generator = np.random.default_rng(3)
-    covered = 0
-    for _ in range(100):
-        # Each round has a mood of its own, which both ways share.
-        mood = np.repeat(generator.uniform(1.0, 3.0, 20), 5)
-        floor = latencies(40.0 * mood * generator.lognormal(0.0, 0.05, 100))
-        ours = latencies(52.0 * mood * generator.lognormal(0.0, 0.05, 100))
-        found = ratio(ours, floor)
-        assert found.low <= found.value <= found.high
-        covered += found.low <= 1.3 <= found.high
-    assert covered >= 90
-
-
-def test_the_same_times_have_the_ratio_one() -> None:
-    same = latencies(np.random.default_rng(0).uniform(1.0, 2.0, 100))
-    assert ratio(same, same) == Percentile(1.0, 1.0, 1.0)
 
 
 def test_a_bound_is_held_up_to_its_limit() -> None:

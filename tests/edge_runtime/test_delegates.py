@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -47,18 +46,6 @@ def radiograph(trained: Trained) -> Radiograph:
 @pytest.fixture(scope="session")
 def reference(bundle: ModelBundle, radiograph: Radiograph) -> Screening:
     return Screener(bundle, "cpu").screen(radiograph)
-
-
-@pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An external delegate that enlarges maps, and can be told to misbehave."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    need(compiler, "a C compiler (Debian package gcc)")
-    library = tmp_path_factory.mktemp("toy") / "libtoy_delegate.so"
-    source = Path(__file__).parent / "native" / "toy_delegate.c"
-    command = [str(compiler), "-O1", "-shared", "-fPIC", "-o", str(library), str(source)]
-    subprocess.run(command, check=True)
-    return library
 
 
 def external(bundle: ModelBundle, library: Path, **options: Any) -> Screener:

@@ -133,7 +133,7 @@ def test_other_codings_are_refused_by_name(syntax: str, named: str) -> None:
         read_radiograph(data)
 
 
-@pytest.mark.parametrize("coding", ["implicit", "explicit", "big endian"])
+@pytest.mark.parametrize("coding", ["implicit VR", "explicit VR", "big endian"])
 @pytest.mark.parametrize("kept", ["nothing", "file meta", "preamble"])
 def test_missing_preamble_and_file_meta(coding: str, kept: str) -> None:
     dataset = LOSSLESS[coding]()
@@ -165,7 +165,7 @@ def test_file_meta_in_implicit_vr() -> None:
 
 
 @pytest.mark.parametrize(
-    ("really", "claimed"), [("implicit", "explicit"), ("explicit", "implicit")]
+    ("really", "claimed"), [("implicit VR", "explicit VR"), ("explicit VR", "implicit VR")]
 )
 def test_a_transfer_syntax_that_is_wrong_about_the_vr(really: str, claimed: str) -> None:
     whole, other = as_file(LOSSLESS[really]()), as_file(LOSSLESS[claimed]())
@@ -201,7 +201,9 @@ def test_a_data_set_that_cannot_be_written() -> None:
     "tail",
     [bytes(1), bytes(300), b"\xff" * 40, b"garbage that is no element at all", b"\xfe\xff\xdd\xe0"],
 )
-@pytest.mark.parametrize("coding", ["implicit", "explicit", "big endian", "deflated", "JPEG-LS"])
+@pytest.mark.parametrize(
+    "coding", ["implicit VR", "explicit VR", "big endian", "deflated", "JPEG-LS"]
+)
 def test_what_follows_the_pixels_is_not_looked_at(coding: str, tail: bytes) -> None:
     assert np.array_equal(read_radiograph(as_file(LOSSLESS[coding]()) + tail).display, plain())
 

@@ -107,7 +107,7 @@ def write_films(phantoms: Path, data: Path) -> None:
 
 def screened(clinic: Clinic) -> pd.DataFrame:
     """The answers that the command kept."""
-    model = BundleModel(clinic.bundle, delegate="cpu")
+    model = BundleModel.open(clinic.bundle, delegate="cpu")
     with AnswerStore(clinic.out.with_suffix(".report") / "answers", model.sha256) as store:
         return answer_dataset(model, load_dataset(clinic.data), store).predictions
 

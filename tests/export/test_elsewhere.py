@@ -109,12 +109,10 @@ def settings(*overrides: str) -> Recipe:
     return load_recipe(Path("elsewhere"), [*SETTINGS, *overrides])
 
 
-def export(
-    foreign: ForeignModel, squares: Path, out: Path, *overrides: str, fp16: bool = False
-) -> Path:
+def export(foreign: ForeignModel, squares: Path, out: Path, *overrides: str, **extras: Any) -> Path:
     dataset, quiet = load_dataset(squares), Progress(disable=True)
     run = open_run(dataset, out.with_suffix(".run"), settings(*overrides), quiet)
-    export_foreign(foreign, run, out, lambda step: None, fp16=fp16)
+    export_foreign(foreign, run, out, lambda step: None, **extras)
     return out
 
 
@@ -169,7 +167,7 @@ def test_a_classifier_becomes_a_bundle_like_any_other(squares: Path, tmp_path: P
     assert b'"lesions": []' in screening_json(screening)
 
     with AnswerStore(tmp_path / "answers", loaded.sha256) as store:
-        answered = answer_dataset(BundleModel(bundle), dataset, store)
+        answered = answer_dataset(BundleModel.open(bundle), dataset, store)
     metrics = evaluate(answered.predictions, manifest.calibration.at("image"))
     assert metrics["auc_macro"].value == pytest.approx(1.0)
     assert metrics["dice_tumour"].value is None
@@ -212,6 +210,26 @@ def test_half_precision_comes_along_where_it_is_asked_for(squares: Path, tmp_pat
     write_bundle(tmp_path / "stripped.osteo", bundle.manifest, members)
     with pytest.raises(BundleError, match="and the manifest contradict"):
         load_bundle(tmp_path / "stripped.osteo")
+
+
+def test_the_float_network_is_written_where_it_is_asked_for(squares: Path, tmp_path: Path) -> None:
+    foreign, path = (
+        open_model(save_tflite(tmp_path), "tflite"),
+        tmp_path / "float" / "theirs.tflite",
+    )
+    export(foreign, squares, tmp_path / "theirs.osteo", float32=path)
+    with zipfile.ZipFile(path) as described:
+        assert described.read("cam_labels.txt") == b"no_tumour\nbenign\nmalignant\n"
+    film = np.random.default_rng(0).uniform(0, 1, (1, SIDE, SIDE, 1)).astype(np.float32)
+    said = [
+        Interpreter(model_content=model).get_signature_runner()(film=film)["cam"]
+        for model in (path.read_bytes(), foreign.model)
+    ]
+    assert said[0].dtype == np.float32
+    assert np.array_equal(*said)
+    refused = osteoedge("export", "run", "--out", "theirs.osteo", "--float32", "theirs.osteo")
+    assert refused.returncode == 2
+    assert "--float32" in refused.stderr
 
 
 def test_weights_beyond_half_precision_stop_the_export(squares: Path, tmp_path: Path) -> None:

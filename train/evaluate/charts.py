@@ -17,14 +17,13 @@ from train.evaluate.metrics import auc, tumour_score
 from train.evaluate.resampling import Metric
 from train.evaluate.robustness import UnderCorruption
 from train.evaluate.strata import Stratum
+from train.svg import plain, svg
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = {"no_tumour": "#0072B2", "benign": "#E69F00", "malignant": "#D55E00", "tumour": "#222222"}
 # Of models side by side, the reported one first.
 _MODELS = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _BINS = 10
-
-mpl.rcParams["svg.hashsalt"] = "osteoedge"
 
 
 def roc(read: pd.DataFrame) -> str:
@@ -48,12 +47,12 @@ def roc(read: pd.DataFrame) -> str:
         label = f"{name.replace('_', ' ')} {area:.3f}"
         axes.plot(false, sensitivity, color=COLOURS[name], label=label)
     axes.legend(title="AUC", loc="lower right", frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def reliability(read: pd.DataFrame) -> str:
     """Draw how often a tumour was there against how probable it was said to be."""
-    return _svg(_reliability({"": read}))
+    return svg(_reliability({"": read}))
 
 
 def reliability_png(by_name: Mapping[str, pd.DataFrame]) -> bytes:
@@ -93,7 +92,7 @@ def scores(read: pd.DataFrame, thresholds: dict[str, float]) -> str:
         axes.axvline(threshold, color="#666666", linestyle="--", linewidth=1)
         axes.text(threshold, axes.get_ylim()[1], f" {name}", va="top", color="#444444", fontsize=9)
     axes.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def froc(detections: Mapping[str, Detections]) -> str:
@@ -110,10 +109,10 @@ def froc(detections: Mapping[str, Detections]) -> str:
         rate = np.append(np.maximum(rate, FROC_RATES[0] / 4), FROC_RATES[-1])
         axes.step(
             rate, np.append(sensitivity, sensitivity[-1]), where="post", color=colour,
-            label=_plain(name),
+            label=plain(name),
         )  # fmt: skip
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    return _svg(figure)
+    return svg(figure)
 
 
 def decision(curve: DecisionCurve) -> str:
@@ -128,7 +127,7 @@ def decision(curve: DecisionCurve) -> str:
     axes.set_xlim(0, float(curve.threshold.max()))
     axes.set_ylim(-0.25 * top, 1.08 * top)
     axes.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def forest(strata: Sequence[Stratum], overall: Metric) -> str:
@@ -143,14 +142,14 @@ def forest(strata: Sequence[Stratum], overall: Metric) -> str:
             axes.plot([area.low, area.high], [height, height], color="#0072B2", linewidth=1.5)
         axes.plot([area.value or 0.0], [height], "s", color="#0072B2", markersize=4)
     names = [
-        _plain(f"{stratum.column}: {stratum.value} ({stratum.tumours}/{stratum.n})")
+        plain(f"{stratum.column}: {stratum.value} ({stratum.tumours}/{stratum.n})")
         for stratum, _ in reversed(rows)
     ]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_ylim(-0.7, len(rows) - 0.3)
     axes.set_xlabel("AUC, tumour or none")
     axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def robustness(rows: Sequence[UnderCorruption], overall: Metric) -> str:
@@ -178,12 +177,7 @@ def robustness(rows: Sequence[UnderCorruption], overall: Metric) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         if number == 1:
             axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
-
-
-def _plain(text: str) -> str:
-    """Return text that matplotlib takes as it is, not as a formula."""
-    return text.replace("$", r"\$")
+    return svg(figure)
 
 
 def _axes(x: str, y: str) -> tuple[Figure, mpl.axes.Axes]:
@@ -193,10 +187,3 @@ def _axes(x: str, y: str) -> tuple[Figure, mpl.axes.Axes]:
     axes.set_xlim(0, 1)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
-
-
-def _svg(figure: Figure) -> str:
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue()
-    return text[text.index("<svg") :]

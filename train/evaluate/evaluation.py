@@ -226,7 +226,9 @@ def _evaluate(
 ) -> tuple[_Evaluated, list[UnderCorruption]]:
     if path.suffix == ".csv":
         return _evaluate_table(path, dataset), []
-    model: FilmModel = FloatModel(path) if path.is_dir() else BundleModel(path, context=context)
+    model: FilmModel = (
+        FloatModel(path) if path.is_dir() else BundleModel.open(path, context=context)
+    )
     count = len(dataset.films)
     with AnswerStore(out / "answers", model.sha256) as store, bar() as progress:
         answered = answer_dataset(

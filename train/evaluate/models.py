@@ -73,10 +73,10 @@ class BundleModel:
     ``context = False`` keeps what is known beside the pixels from it.
     """
 
-    def __init__(self, path: Path, *, context: bool = True, delegate: str = "auto") -> None:
-        self.bundle = bundle = load_bundle(path)
+    def __init__(self, screener: Screener, *, context: bool = True) -> None:
+        self.bundle = bundle = screener.bundle
         self.manifest = manifest = bundle.manifest
-        self._screener = Screener(bundle, delegate, threads=2)
+        self._screener = screener
         self.takes_context = bool(manifest.calibration.fusion.context)
         self._pixels_only = self.takes_context and not context
         without = ", pixels only" if self._pixels_only else ""
@@ -101,6 +101,11 @@ class BundleModel:
             f"{manifest.calibration.patients} other patients, on int8 files' own outputs",
             "Software of the training": ", ".join(f"{k} {v}" for k, v in trained.software.items()),
         }
+
+    @classmethod
+    def open(cls, path: Path, *, context: bool = True, delegate: str = "auto") -> BundleModel:
+        """Load a bundle, onto the best delegate unless one is named."""
+        return cls(Screener(load_bundle(path), delegate, threads=2), context=context)
 
     def answer(self, radiograph: Radiograph) -> Answer:
         """Screen one film."""

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import cv2
-import matplotlib as mpl
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ from train.dataset.check.findings import SEVERITIES
 from train.dataset.check.giveaways import ColumnResult
 from train.dataset.check.probes import ProbeResult
 from train.dataset.check.separability import Auc
+from train.svg import svg
 
 FORMAT = "osteoedge.check/1"
 LIMITS = (
@@ -35,8 +35,6 @@ LIMITS = (
 _COLOURS = {"leak": "red", "warning": "yellow", "info": "cyan"}
 # Pictures of a pair: six rows of four keep the report under 1 MB.
 _PAIRS_SHOWN = 24
-
-mpl.rcParams["svg.hashsalt"] = "osteoedge"
 
 
 def to_json(result: CheckResult) -> str:
@@ -209,10 +207,7 @@ def _chart(scored: Sequence[tuple[str, ColumnResult | ProbeResult]]) -> str:
         # A column may be called $x$.
         label.set_parse_math(False)
     axes.spines[["top", "right"]].set_visible(False)
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
+    return svg(figure)
 
 
 def _pairs_to_show(result: CheckResult) -> list[Pair]:
