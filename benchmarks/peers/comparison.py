@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.condition import condition
 from benchmarks.film import write_film
-from benchmarks.harness import Latencies, Percentile, Query, measure
+from benchmarks.harness import Latencies, Query, measure, ratio
 from benchmarks.host import describe_host
 from benchmarks.peers.agreement import Answers, Limits, difference
 from benchmarks.peers.document import PeerRow, Peers, What
@@ -23,7 +25,6 @@ from benchmarks.peers.files import File, model_files
 from benchmarks.peers.process import Process, Stopwatch, Unusable
 from benchmarks.peers.systems import FILMS, FP32, INT8, NULL, Form, System
 from benchmarks.schema import Interval
-from benchmarks.stages import ratio
 from edge_runtime.bundle import ModelBundle, load_bundle
 from edge_runtime.errors import DelegateError
 
@@ -96,9 +97,9 @@ def compare(
     """
     bundle = load_bundle(path)
     manifest = bundle.manifest
+    before = condition()
     with tempfile.TemporaryDirectory() as folder:
         progress("converting")
-        host = describe_host()
         peers = _Peers(bundle, model_files(bundle, path, float32, Path(folder)), tflite_runtime)
         film = Path(folder) / "film.dcm"
         write_film(film, bundle.golden.pixels[0], ROWS, COLUMNS)
@@ -119,8 +120,7 @@ def compare(
         synthetic=manifest.purpose == "demo",
         backbone=manifest.model.backbone,
         input=(manifest.input_spec.height, manifest.input_spec.width),
-        host=host,
-        null_us=1e3 * null.percentile(50).value,
+        host=describe_host(before, condition(), 1e3 * null.percentile(50).value),
         rows=tuple(rows),
     )
 
@@ -219,11 +219,14 @@ def _measured(entries: Sequence[_Entry], queries: int) -> list[PeerRow]:
 
 
 def _figures(found: Latencies, ours: Latencies) -> dict[str, object]:
+    median, times = found.percentile(50), ratio(found, ours)
     return {
         "n": len(found.milliseconds),
-        "p50_ms": _interval(found.percentile(50)),
+        "p50_ms": median.value,
+        "p50_low_ms": median.low,
+        "p50_high_ms": median.high if math.isfinite(median.high) else None,
         "p90_ms": found.percentile(90).value,
-        "times": _interval(ratio(found, ours)),
+        "times": Interval(value=times.value, low=times.low, high=times.high),
     }
 
 
@@ -235,7 +238,3 @@ def _measure(asked: Mapping[str, Query], count: int, watch: Stopwatch) -> dict[s
             f"a system that had answered failed while it was measured ({error.reason})",
             "Measure again with nothing else running",
         ) from None
-
-
-def _interval(found: Percentile) -> Interval:
-    return Interval(value=found.value, low=found.low, high=found.high)

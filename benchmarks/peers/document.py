@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
-from benchmarks.schema import Interval, Status
+from benchmarks.schema import Host, Interval, Status
 
 What = Literal["int8", "fp32", "film", "film, one core"]
 
@@ -31,7 +31,9 @@ class PeerRow(_Part):
     mean_steps: float | None = Field(None, description="the same, the farthest mean of an output")
     malignant: float | None = Field(None, description="probability, of a film's document")
     n: int | None = None
-    p50_ms: Interval | None = None
+    p50_ms: float | None = None
+    p50_low_ms: float | None = Field(None, description="of its 95 % interval")
+    p50_high_ms: float | None = Field(None, description="None: too few queries to bound it")
     p90_ms: float | None = None
     times: Interval | None = Field(
         None,
@@ -53,8 +55,7 @@ class Peers(_Part):
     synthetic: bool = Field(description="trained on drawings")
     backbone: str
     input: tuple[int, int] = Field(description="rows, columns")
-    host: dict[str, Any]
-    null_us: float = Field(description="median of a process that does nothing, microseconds")
+    host: Host = Field(description="`harness_us` is of a process that does nothing")
     rows: tuple[PeerRow, ...]
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -68,7 +69,7 @@ def table(peers: Peers) -> Table:
     """Return the rows as a table."""
     synthetic = ", SYNTHETIC: model trained on drawings" if peers.synthetic else ""
     rows, columns = peers.input
-    title = f"{peers.backbone} {rows} x {columns}, ms on {peers.host['cpu']}{synthetic}"
+    title = f"{peers.backbone} {rows} x {columns}, ms on {peers.host.cpu}{synthetic}"
     result = Table(title=title, title_justify="left")
     result.add_column("what", no_wrap=True)
     result.add_column("system", no_wrap=True)
@@ -79,10 +80,17 @@ def table(peers: Peers) -> Table:
         off = "" if row.max_steps is None else f"{row.max_steps:.2g}"
         why = "" if row.reason is None else f"{row.status}: {row.reason}"
         result.add_row(
-            row.what, row.system, str(row.threads), _words(row.p50_ms), _words(row.times), off, why
+            row.what, row.system, str(row.threads), _p50(row), _times(row.times), off, why
         )
     return result
 
 
-def _words(found: Interval | None) -> str:
+def _p50(row: PeerRow) -> str:
+    if row.p50_ms is None:
+        return "-"
+    high = "?" if row.p50_high_ms is None else f"{row.p50_high_ms:.2f}"
+    return f"{row.p50_ms:.2f} ({row.p50_low_ms:.2f}-{high})"
+
+
+def _times(found: Interval | None) -> str:
     return "-" if found is None else f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"
