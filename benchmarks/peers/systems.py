@@ -27,6 +27,8 @@ class System:
         What brings it.
     foreign
         It lives in an environment of its own.
+    coarse
+        It rounds a float network, too: its outputs may be as far off as those of an int8 one.
     """
 
     name: str
@@ -34,10 +36,11 @@ class System:
     form: Form
     install: str
     foreign: bool = False
+    coarse: bool = False
 
 
 _RUNTIMES = "benchmarks.peers.runtimes"
-_ONNX, _OPEN_VINO = f"{_RUNTIMES}.onnx_runtime:load", f"{_RUNTIMES}.open_vino:load"
+_ONNX, _OPEN_VINO = f"{_RUNTIMES}.onnx_runtime:load", f"{_RUNTIMES}.open_vino"
 _SCRIPT = "benchmarks.peers.straightforward:load"
 
 
@@ -56,13 +59,15 @@ INT8 = (
     *_interpreters("int8.tflite"),
     System("onnxruntime", _ONNX, "int8.onnx", PEERS_INSTALL),
     System("onnxruntime, uint8", _ONNX, "uint8.onnx", PEERS_INSTALL),
-    System("OpenVINO", _OPEN_VINO, "int8.tflite", PEERS_INSTALL),
+    System("OpenVINO", f"{_OPEN_VINO}:load", "int8.tflite", PEERS_INSTALL),
 )
 FP32 = (
     *_interpreters("fp32.tflite"),
     System("onnxruntime", _ONNX, "fp32.onnx", PEERS_INSTALL),
-    System("OpenVINO", _OPEN_VINO, "fp32.tflite", PEERS_INSTALL),
-)
+    System("OpenVINO", f"{_OPEN_VINO}:load", "fp32.tflite", PEERS_INSTALL),
+    System("OpenVINO, own precision", f"{_OPEN_VINO}:own_precision", "fp32.tflite", PEERS_INSTALL,
+           coarse=True),
+)  # fmt: skip
 # The first of these is what the others are held against.
 FILMS = (
     System("osteoedge", f"{_RUNTIMES}.ours:film", "bundle", _OSTEOEDGE),

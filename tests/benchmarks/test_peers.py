@@ -200,9 +200,12 @@ def test_who_answers_otherwise_or_dies_has_failed(peers: Peers) -> None:
 
 def test_float_networks_agree_and_are_held_against_the_int8_one(peers: Peers) -> None:
     measured = {row.system: row for row in peers.rows if row.what == "fp32" and row.n}
-    assert list(measured) == ["LiteRT", "onnxruntime", "OpenVINO"]
+    assert list(measured) == [
+        "LiteRT", "onnxruntime", "OpenVINO", "OpenVINO, own precision",
+    ]  # fmt: skip
     for row in measured.values():
-        assert row.max_steps is not None and row.max_steps < 0.1
+        limit = 8 if row.system == "OpenVINO, own precision" else 0.1
+        assert row.max_steps is not None and row.max_steps < limit
         assert row.times is not None
 
 
