@@ -70,6 +70,8 @@ class Process:
         python: Path | None = None,
         cores: Sequence[int] | None = None,
     ) -> None:
+        # What this environment adds to the search path is not for another one.
+        kept = {k: v for k, v in os.environ.items() if not (python and k.startswith("PYTHON"))}
         # Open for as long as the child lives.
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         mine, theirs = socket.socketpair()
@@ -80,7 +82,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
-                env={**os.environ, **_QUIET},
+                env={**kept, **_QUIET},
             )
         self._connection = Connection(mine.detach())
         try:
