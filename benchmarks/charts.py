@@ -85,7 +85,8 @@ def stages(films: Sequence[tuple[str, FilmStages]]) -> str:
                 edgecolor="white", linewidth=0.4,
             )  # fmt: skip
             left += taken
-        axes.text(left, height, f" {left:.0f}", va="center", fontsize=8, color=_INK)
+        whole = film.total_ms or left
+        axes.text(left, height, f" {whole:.0f}", va="center", fontsize=8, color=_INK)
     for stage, colour in STAGES.items():
         axes.bar(0, 0, color=colour, label=stage)
     _legend(axes, len(STAGES))
@@ -108,10 +109,11 @@ def area(films: Sequence[FilmStages]) -> str:
         ]
         axes.plot(*zip(*known, strict=True), marker=".", linewidth=1, color=colour, label=stage)
     totals = [film.total_ms or 0.0 for film in ordered]
-    low = [film.total_low_ms or 0.0 for film in ordered]
-    high = [film.total_high_ms or 0.0 for film in ordered]
-    axes.fill_between(x, low, high, color=_INK, alpha=0.15, linewidth=0)
     axes.plot(x, totals, marker="o", markersize=4, color=_INK, linewidth=1.8, label="whole")
+    for at, film in zip(x, ordered, strict=True):
+        if film.total_low_ms and film.total_high_ms:
+            axes.plot([at] * 2, [film.total_low_ms, film.total_high_ms], color=_INK, alpha=0.45,
+                      linewidth=3)  # fmt: skip
     _loglog(axes)
     bottom, top = axes.get_ylim()
     # Through the largest film: whoever is parallel to it is proportional to the area.
@@ -233,10 +235,11 @@ def _point(
     high: float | None,
 ) -> None:
     """Draw a figure with its interval, as far as they are known."""
-    if low is not None and high is not None:
-        axes.plot([low, high], [height] * 2, color=colour, linewidth=3, alpha=0.45, zorder=2)
-    if value is not None:
-        axes.plot(value, height, marker, markersize=size, color=colour, zorder=3)
+    if value is None:
+        return
+    ends = [value if low is None else low, value if high is None else high]
+    axes.plot(ends, [height] * 2, color=colour, linewidth=3, alpha=0.45, zorder=2)
+    axes.plot(value, height, marker, markersize=size, color=colour, zorder=3)
 
 
 def _legend(axes: Axes, columns: int) -> None:

@@ -74,7 +74,7 @@ def bench(
     from benchmarks.compare import compare as hold_against
     from benchmarks.compare import details as comparison_details
     from benchmarks.compare import table as comparison_table
-    from benchmarks.report import details, read_bench, table, write_bench
+    from benchmarks.report import details, read_bench, tables, write_bench
 
     if where and dataset is None:
         raise ConfigError("--where chooses films of a dataset, and there is none", "Add --dataset")
@@ -106,7 +106,8 @@ def bench(
         typer.echo(measured.to_json() if comparison is None else comparison.to_json(), nl=False)
     else:
         console = Console(highlight=False)
-        console.print(table(measured))
+        for part in tables(measured):
+            console.print(part)
         for line in details(measured):
             console.print(line, soft_wrap=True)
         if comparison is not None:

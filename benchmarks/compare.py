@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 from scipy.stats import norm
@@ -168,16 +169,14 @@ def _differences(then: dict[str, str], now: dict[str, str]) -> dict[str, tuple[s
 
 def table(comparison: Comparison) -> Table:
     """Return the comparison as a table, milliseconds."""
-    result = Table(title="medians against the reference, ms (95 %)", title_justify="left")
-    result.add_column("row")
-    result.add_column("of")
+    result = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    result.add_column("against the reference, ms")
     for heading in ("then", "now", "times"):
-        result.add_column(heading, justify="right")
+        result.add_column(heading, justify="right", no_wrap=True)
     result.add_column("")
     for change in comparison.changes:
         result.add_row(
-            escape(change.row),
-            "network" if change.what == "invoke" else "film",
+            escape(f"{change.row}{', film' if change.what == 'screen' else ''}"),
             _spread(change.reference),
             _spread(change.new),
             f"{change.times:.3f}",

@@ -33,12 +33,16 @@ def draw_film(
         Of the values, up to 14; 8 and fewer are uint8. Fewer bits are the same film, coarser.
     """
     enlarged = cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_CUBIC)
-    noise = np.random.default_rng(0).normal(0.0, 40.0, (rows, columns))
-    values = (700.0 + enlarged * (15000 / 255) + noise) / 2 ** (_BITS - bits)
-    stored: npt.NDArray[np.float64] = np.clip(np.rint(values), 0, 2**bits - 1)
+    # In place: the largest films do not fit into the memory of a board several times.
+    values = np.random.default_rng(0).standard_normal((rows, columns), np.float32)
+    values *= 40.0
+    values += 700.0
+    values += enlarged * np.float32(15000 / 255)
+    values /= 2 ** (_BITS - bits)
+    np.clip(np.rint(values, out=values), 0, 2**bits - 1, out=values)
     if bits <= 8:
-        return stored.astype(np.uint8)
-    return stored.astype(np.uint16)
+        return values.astype(np.uint8)
+    return values.astype(np.uint16)
 
 
 def film_dataset(

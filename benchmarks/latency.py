@@ -203,6 +203,7 @@ def benchmark(
         for number, trial in enumerate(trials):
             answering = _part(last, number / len(trials), (number + 1) / len(trials))
             _look(trial, films, where, meter, seconds, answering)
+            answering(1.0)
     rows = tuple(trial.row() for trial in trials)
     counted = [
         (row, trial)
@@ -339,8 +340,10 @@ def _look(
 
 
 def _take_energy(trial: _Trial, system: Unit, meter: Meter | Unavailable, seconds: float) -> None:
-    found = meter
-    if not isinstance(meter, Unavailable):
+    found: float | Unavailable
+    if isinstance(meter, Unavailable):
+        found = meter
+    else:
         found = measure_energy(
             meter, system.queries["screen"], seconds=seconds, idle_seconds=_IDLE_SECONDS
         )

@@ -140,9 +140,10 @@ def licence_of_library(path: Path, texts: Sequence[LicenceText]) -> Copyleft | N
     own, eigen = _seen_inside(path)
     if own:
         return Copyleft(own, "library", of, name, "the library itself")
-    for where, licence in _entries(name, texts):
-        if is_copyleft(licence):
-            return Copyleft(licence, "library", of, name, where)
+    if entries := list(_entries(name, texts)):
+        copyleft = (Copyleft(said, "library", of, name, where) for where, said in entries
+                    if is_copyleft(said))  # fmt: skip
+        return next(copyleft, None)
     if project:
         return Copyleft(project.licence, "library", of, name, "nowhere in the wheel")
     if eigen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class FloatNetwork:
 Model = BundledModel | FloatNetwork
 
 
-def open_models(paths: list[Path]) -> list[Model]:
+def open_models(paths: Sequence[Path]) -> list[Model]:
     """Open bundles and float networks; a bundle's half precision comes after its int8 model.
 
     Raises

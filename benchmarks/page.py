@@ -14,6 +14,7 @@ from edge_runtime.files import write_atomically
 
 Named = tuple[str, Row]
 
+_WHAT = {"invoke": "network", "screen": "screening"}
 _SOFTWARE = "software GPU: a driver on the processor"
 # Of what may be null, those that stand in a table with others, and how a person calls them.
 _FIGURES = {
@@ -56,6 +57,7 @@ def write_page(path: Path, bench: Bench) -> None:
         absent=[(labels[row.key], row) for row in bench.rows if row.status != "ok"],
         unmeasured=_unmeasured(ran),
         ratios=bench.ratios,
+        what=_WHAT,
         coded=coded,
         stages=list(charts.STAGES),
         sized=sized,
@@ -86,7 +88,7 @@ def _charts(
         drawn["latency"] = charts.latency(ranked, others)
     if bench.ratios:
         drawn["ratios"] = charts.ratios(
-            [(f"{labels[found.row]}, {found.what}", found) for found in bench.ratios]
+            [(f"{labels[found.row]}: {_WHAT[found.what]}", found) for found in bench.ratios]
         )
     if measured := [film for film in coded if film.status == "ok"]:
         drawn["stages"] = charts.stages([(film.coding, film) for film in measured])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -66,11 +67,17 @@ def _figure(name: str, digits: int) -> Callable[[Row], str | None]:
     return say
 
 
-def _median(row: Row) -> str | None:
-    if row.p50_ms is None:
+def _time(milliseconds: float | None) -> str | None:
+    """Return three digits, where they are behind the point: more are noise, and wide."""
+    if milliseconds is None:
         return None
-    high = "?" if row.p50_high_ms is None else f"{row.p50_high_ms:.2f}"
-    return f"{row.p50_ms:.2f} ({row.p50_low_ms:.2f}-{high})"
+    digits = sum(milliseconds < bound for bound in (1, 10, 100))
+    return f"{milliseconds:.{digits}f}"
+
+
+def _median(row: Row) -> str | None:
+    low, high = _time(row.p50_low_ms), _time(row.p50_high_ms)
+    return None if row.p50_ms is None else f"{_time(row.p50_ms)} ({low}-{high or '?'})"
 
 
 def _taken(row: Row) -> str | None:
@@ -89,57 +96,75 @@ def _accuracy(name: str) -> Callable[[Row], str | None]:
     return say
 
 
-# Milliseconds unless it says otherwise. A column of which no row tells anything is left out.
-_COLUMNS: tuple[tuple[str, Callable[[Row], str | None]], ...] = (
+_Column = tuple[str, Callable[[Row], str | None]]
+_SPEED: tuple[_Column, ...] = (
     ("p50", _median),
-    ("p90", _figure("p90_ms", 2)),
-    ("p99", _figure("p99_ms", 2)),
-    ("film p50", _figure("screen_p50_ms", 1)),
-    ("cold start", _figure("cold_ms", 0)),
-    ("memory MB", _figure("rss_mb", 0)),
+    ("p90", lambda row: _time(row.p90_ms)),
+    ("p99", lambda row: _time(row.p99_ms)),
+    ("film", lambda row: _time(row.screen_p50_ms)),
+)
+# A column of which no row tells anything is left out.
+_WORTH: tuple[_Column, ...] = (
+    ("cold ms", lambda row: _time(row.cold_ms)),
     ("file MB", _figure("file_mb", 2)),
+    ("RAM MB", _figure("rss_mb", 0)),
     ("mJ", _figure("energy_mj", 1)),
     ("ops", _taken),
-    ("error, steps", _wrong),
+    ("steps off", _wrong),
     ("AUC", _accuracy("auc_macro")),
-    ("sensitivity", _accuracy("sensitivity")),
+    ("sens.", _accuracy("sensitivity")),
     ("Dice", _accuracy("dice")),
 )
 
 
-def table(bench: Bench) -> Table:
-    """Return the rows as a table, with the medians' 95 % intervals."""
+def tables(bench: Bench) -> Iterator[Table | str]:
+    """Yield the rows twice, narrow enough for a terminal: what they take, and what they give."""
     host, rows = bench.host, bench.rows
+    bundles = " and ".join(dict.fromkeys(row.bundle for row in rows))
     synthetic = ", SYNTHETIC: model trained on drawings" if any(r.synthetic for r in rows) else ""
-    result = Table(
-        title=escape(f"ms on {host.cpu}, {host.cores} cores{synthetic}"), title_justify="left"
-    )
-    told = [(head, say) for head, say in _COLUMNS if any(say(row) is not None for row in rows)]
-    for heading in ("model", "variant", "delegate"):
-        result.add_column(heading)
-    for heading in ("threads", *(head for head, _ in told)):
-        result.add_column(heading, justify="right")
-    result.add_column("status")
+    yield escape(f"{bundles} on {host.cpu}, {host.cores} cores, milliseconds{synthetic}")
+    yield _table(rows, _SPEED, _mark)
+    worth = [(head, say) for head, say in _WORTH if any(say(row) for row in rows)]
+    if worth:
+        yield ""
+        yield _table(rows, worth)
+
+
+def _table(
+    rows: Sequence[Row], columns: Sequence[_Column], mark: Callable[[Row], str] | None = None
+) -> Table:
+    result = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    result.add_column("")
+    for heading, _ in columns:
+        result.add_column(heading, justify="right", no_wrap=True)
+    result.add_column("")
     for row in rows:
-        figures = [say(row) or "-" for _, say in told]
-        cells = (row.bundle, row.variant, row.delegate, str(row.threads), *figures)
-        result.add_row(*map(escape, cells), "; ".join(_said(row)))
+        figures = [say(row) or "-" for _, say in columns]
+        result.add_row(*map(escape, (_name(row, rows), *figures)), mark(row) if mark else "")
     return result
 
 
-def _said(row: Row) -> Iterator[str]:
-    yield "ok" if row.status == "ok" else f"[bold red]{row.status}[/]"
-    if row.reason:
-        yield escape(row.reason)
-    if row.software_gpu:
-        yield "[yellow]a GPU made of software: not ranked[/]"
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """Return the row's key, without the bundle's name where there is no other."""
+    alone = len({one.bundle for one in rows}) == 1
+    return row.key.partition(" ")[2] if alone else row.key
+
+
+def _mark(row: Row) -> str:
+    if row.status != "ok":
+        return f"[bold red]{row.status}[/]"
     if row.suspicious:
-        yield f"[bold red]suspicious[/]: {escape(row.suspicious)}"
-    yield from map(escape, row.degraded)
+        return "[bold red]suspicious[/]"
+    return "[yellow]not ranked[/]" if row.software_gpu else "ok"
 
 
 def details(bench: Bench) -> Iterator[str]:
-    """Yield what the table does not hold, lines of markup: ratios, and warnings."""
+    """Yield what the tables do not hold, lines of markup: reasons, ratios, and warnings."""
+    for row in bench.rows:
+        software = "this GPU is software on the processor" if row.software_gpu else None
+        for said in (row.reason, row.suspicious, software, *row.degraded):
+            if said:
+                yield escape(f"{_name(row, bench.rows)}: {said}")
     for one in bench.ratios:
         times = one.times
         what = "the network" if one.what == "invoke" else "a film"

@@ -21,6 +21,10 @@ _DRIVER_FOLDERS = ("/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/s
 _SOFTWARE_DRIVERS = ("swiftshader", "lvp_icd", "lavapipe")
 SOFTWARE = "the Vulkan driver computes on the CPU; the delegate cpu is many times faster"
 
+# Of vulkan_core.h. VkPhysicalDeviceProperties takes 824 bytes, and begins with versions, vendor and
+# device, four bytes each, and the kind of the device.
+_INSTANCE_CREATE_INFO, _PROPERTIES_WORDS, _DEVICE_TYPE, _PROCESSOR = 1, 256, 4, 4
+
 
 class GpuDelegate:
     """The int8 model on a GPU, which computes it with 32-bit real numbers."""
@@ -46,14 +50,12 @@ class GpuDelegate:
             ctypes.CDLL("libvulkan.so.1")
         except OSError:
             return Probe(False, reason="no Vulkan loader (on Debian: apt install libvulkan1)")
-        drivers = _drivers()
-        if not drivers:
+        if not _drivers():
             return Probe(False, reason="no Vulkan driver of a GPU is installed")
-        software = all(any(s in driver.lower() for s in _SOFTWARE_DRIVERS) for driver in drivers)
         return Probe(
             available=True,
             version=f"ai-edge-litert {version}, WebGPU on Vulkan",
-            degraded=SOFTWARE if software else "",
+            degraded=SOFTWARE if _named_software() else "",
         )
 
     def load(self, model: bytes, spec: ModelSpec, threads: int) -> CompiledLiteRtModel:
@@ -67,7 +69,7 @@ class GpuDelegate:
         from ai_edge_litert.compiled_model import GpuOptions, HardwareAccelerator, Options
 
         # Without this some drivers compute with 16 bits, and thresholds were fitted on 8 of them.
-        return CompiledLiteRtModel(
+        loaded = CompiledLiteRtModel(
             model,
             spec,
             Options(
@@ -75,6 +77,11 @@ class GpuDelegate:
                 gpu_options=GpuOptions(enforce_f32=True),
             ),
         )
+        # Drivers of cards that are not there say nothing; the names of devices do. Not in the
+        # probe: this runs the drivers' code, and may end the process.
+        if not _named_software() and _only_processors():
+            loaded.degraded = SOFTWARE
+        return loaded
 
 
 def _drivers() -> list[str]:
@@ -83,3 +90,42 @@ def _drivers() -> list[str]:
         if named := os.environ.get(variable):
             return [name for name in named.split(os.pathsep) if Path(name).is_file()]
     return sorted(str(file) for folder in _DRIVER_FOLDERS for file in Path(folder).glob("*.json"))
+
+
+def _named_software() -> bool:
+    """Say whether all drivers are ones that are known to compute on the CPU."""
+    return all(any(name in driver.lower() for name in _SOFTWARE_DRIVERS) for driver in _drivers())
+
+
+class _InstanceCreateInfo(ctypes.Structure):
+    """VkInstanceCreateInfo: of Vulkan 1.0, with neither layers nor extensions."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("next", ctypes.c_void_p),
+        ("flags", ctypes.c_uint32),
+        ("application", ctypes.c_void_p),
+        ("layers", ctypes.c_uint32),
+        ("layer_names", ctypes.c_void_p),
+        ("extensions", ctypes.c_uint32),
+        ("extension_names", ctypes.c_void_p),
+    )
+
+
+def _only_processors() -> bool:
+    """Ask Vulkan whether every device that it has is a processor: a driver that computes on it."""
+    vulkan = ctypes.CDLL("libvulkan.so.1")
+    asked = _InstanceCreateInfo(type=_INSTANCE_CREATE_INFO)
+    instance, count = ctypes.c_void_p(), ctypes.c_uint32()
+    if vulkan.vkCreateInstance(ctypes.byref(asked), None, ctypes.byref(instance)):
+        return False
+    vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
+    devices = (ctypes.c_void_p * count.value)()
+    vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), devices)
+    kinds = []
+    for device in devices[: count.value]:
+        properties = (ctypes.c_uint32 * _PROPERTIES_WORDS)()
+        vulkan.vkGetPhysicalDeviceProperties(ctypes.c_void_p(device), properties)
+        kinds.append(properties[_DEVICE_TYPE])
+    vulkan.vkDestroyInstance(instance, None)
+    return bool(kinds) and set(kinds) == {_PROCESSOR}

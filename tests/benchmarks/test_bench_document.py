@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from benchmarks.report import details, read_bench, table, write_bench
+from benchmarks.report import details, read_bench, tables, write_bench
 from benchmarks.schema import Bench, absent
 from edge_runtime.errors import BenchmarkError
-from tests.benchmarks.benches import host, ran, whole_bench
+from tests.benchmarks.benches import host, not_there, ran, whole_bench
 from tests.conftest import ROOT
 
 
@@ -74,29 +74,49 @@ def test_no_figure_is_left_out_without_a_reason() -> None:
 
 
 def said(bench: Bench) -> str:
-    console = Console(width=250, force_terminal=False)
+    """What a terminal of the usual width shows."""
+    console = Console(width=80, force_terminal=False)
     with console.capture() as captured:
-        console.print(table(bench))
+        for part in tables(bench):
+            console.print(part)
         for line in details(bench):
             console.print(line, soft_wrap=True)
     return captured.get()
 
 
-def test_the_table_says_what_matters() -> None:
+def test_the_tables_say_what_matters() -> None:
     text = said(whole_bench())
-    assert "ms on A <fast> processor, 4 cores" in text
+    assert "knee 1.0 on A <fast> processor, 4 cores" in text
     assert "SYNTHETIC" not in text
-    assert "8.20 (8.04-8.53)" in text, "the median with its interval"
-    assert "60/64" in text, "operators that the delegate takes"
-    assert "a GPU made of software: not ranked; llvmpipe draws on the CPU" in text
-    assert "suspicious: faster than its memory can be read" in text
-    assert "unavailable; no Edge TPU is plugged in" in text
-    assert "failed; does not reproduce golden vector 3" in text
-    assert "the network, knee fp32 cpu/1 / knee qat-int8 cpu/1: 2.93 x (2.84-3.02)" in text
-    assert "Warning: another process is busy: stress 90 %" in text
+    lines = text.splitlines()
+    rows = [" ".join(line.split()) for line in lines]
+    assert "qat-int8 cpu/1 8.20 (8.04-8.53) 9.43 13.1 56.4 ok" in rows
+    assert "qat-int8 external/1 900 3.70 140 60/64 1 0.800 0.900" in rows
+    assert "qat-int8 edgetpu/1 - - - - unavailable" in rows
+    assert "qat-int8 external/1: faster than its memory can be read" in lines
+    assert "qat-int8 external/1 0.040 (0.039-0.042) 0.046 0.064 40.1 suspicious" in rows
+    assert "fp16 gpu/1: this GPU is software on the processor" in lines
+    assert "fp16 gpu/1: llvmpipe draws on the CPU" in lines
+    assert "qat-int8 edgetpu/1: no Edge TPU is plugged in" in lines
+    assert "fp16 openvino/1: does not reproduce golden vector 3" in lines
+    assert "the network, knee fp32 cpu/1 / knee qat-int8 cpu/1: 2.93 x (2.84-3.02)" in lines
+    assert "Warning: another process is busy: stress 90 %" in lines
     assert "mJ" not in text, "nobody told the energy"
+
+
+def test_models_are_told_apart() -> None:
+    rows = (ran("fp32", "cpu", 1, 8.0), ran("fp32", "cpu", 1, 8.0, bundle="hip 2.0"))
+    text = said(Bench(host=host(), rows=rows))
+    assert "knee 1.0 and hip 2.0 on A <fast> processor" in text
+    assert "knee fp32 cpu/1" in text and "hip fp32 cpu/1" in text
+
+
+def test_nothing_ran_is_no_second_table() -> None:
+    text = said(Bench(host=host(), rows=(not_there("fp16", "gpu", "failed", "no [/] device"),)))
+    assert "fp16 gpu/1: no [/] device" in text
+    assert "RAM" not in text
 
 
 def test_drawings_are_said_to_be_drawings() -> None:
     rows = (ran("fp32", "cpu", 1, 8.0, synthetic=True), ran("fp32", "cpu", 2, 8.0, synthetic=None))
-    assert "SYNTHETIC: model trained on drawings" in said(Bench(host=host(), rows=rows))
+    assert "SYNTHETIC: model trained" in said(Bench(host=host(), rows=rows))

@@ -102,7 +102,7 @@ def test_a_delegate_that_failed_is_an_exit_code(asked: dict[str, Any], here: Pat
     asked["rows"] = (ROW, not_there("fp16", "gpu", "failed", "other answers"))
     result = verb("knee.osteo")
     assert result.exit_code == 1
-    assert "failed; other answers" in result.stdout
+    assert "fp16 gpu/1: other answers" in result.stdout
     assert read_bench(here / "bench.json").rows == asked["rows"]
 
 

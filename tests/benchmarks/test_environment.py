@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 
 LGPL = "GNU LESSER GENERAL PUBLIC LICENSE\n      Version 2.1, February 1999\n"
 LIST = (
+    "Name: Another atomic\nFiles: vision.libs/libatomic*\nLicense: MIT\n\n"
     "Name: OpenBLAS\nFiles: vision.libs/libscipy_openblas*.so\nLicense: BSD-3-Clause\n\n"
     "Name: GCC runtime library\nFiles: vision.libs/libgfortran*.so\nDescription: of Fortran\n"
     "License: GPL-3.0-or-later WITH GCC-exception-3.1\n"
@@ -93,6 +94,7 @@ def test_a_library_is_known_by_its_own_words_the_list_of_its_wheel_or_its_name(
         "vision.libs/libavutil-befbbc48.so.60": b"\x7fELF silent",
         "vision.libs/libgfortran-040039e1-0352e75f.so.5.0.0": b"\x7fELF",
         "vision.libs/libscipy_openblas64_-32a4b2a6.so": b"\x7fELF",
+        "vision.libs/libatomic-32a4b2a6.so.1": b"\x7fELF",
         "vision.libs/libquadmath-96973f99.so.0": b"\x7fELF",
         "vision/_run.abi3.so": b"\x7fELF _ZN5Eigen8internal",
         "vision/empty.so": b"",

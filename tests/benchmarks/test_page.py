@@ -114,7 +114,7 @@ def test_what_is_not_there_says_why(whole: Page) -> None:
 
 
 def test_scaling_is_said_in_a_sentence(whole: Page) -> None:
-    assert "61.0 times the area costs 2.45 times as much" in whole.text
+    assert "61 times the area costs 2.45 times as much" in whole.text
     assert (
         "Each of 32 films that come at once costs 1.01 times what a film alone does" in whole.text
     )
@@ -128,10 +128,12 @@ def test_energy_that_was_measured(tmp_path: Path) -> None:
         ran("qat-int8", "cpu", 1, 8.0, energy_mj=310.0),
         ran("qat-int8", "gpu", 1, 5.0, unmeasured={"energy_mj": "its meter is silent"}),
     )
-    shown = page(tmp_path, Bench(host=host(), rows=rows))
+    metered = host().model_copy(update={"energy_meter": "RAPL, the package"})
+    shown = page(tmp_path, Bench(host=metered, rows=rows))
     assert any("Millijoule" in caption for caption in shown.charts)
     assert shown.row("qat-int8, cpu, 1 thread", "310")
     assert "Not measured everywhere: its meter is silent." in shown.text
+    assert "Meter: RAPL, the package." in shown.text
     assert "worth less" not in shown.text
 
 
@@ -143,7 +145,7 @@ def test_bundles_are_told_apart_and_drawings_are_named(tmp_path: Path) -> None:
     bench = Bench(host=host(), rows=rows, ratios=(ratio(rows[1], rows[0], 1.01),))
     shown = page(tmp_path, bench)
     assert shown.row("1")[1] == "knee qat-int8, cpu, 1 thread"
-    assert shown.row("hip qat-int8, cpu, 1 thread", "knee qat-int8, cpu, 1 thread")
+    assert shown.row("hip qat-int8, cpu, 1 thread", "knee qat-int8, cpu, 1 thread", "network")
     assert "SYNTHETIC" in shown.text[: shown.text.index("What a screening")]
 
 

@@ -269,10 +269,18 @@ def test_a_unit_without_runtime_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 def test_the_gpu_on_a_software_driver(
     bundle: ModelBundle, radiograph: Radiograph, reference: Screening,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    """Whatever the driver's file is called: it is the device that says what it is."""
     need(SWIFTSHADER.is_file(), "a Vulkan driver (Debian packages chromium-common, libvulkan1)")
     monkeypatch.setenv("VK_ICD_FILENAMES", str(SWIFTSHADER))
+    assert "computes on the CPU" in gpu.GpuDelegate().probe().degraded
+    driver = json.loads(SWIFTSHADER.read_text())
+    library = SWIFTSHADER.parent / driver["ICD"]["library_path"]
+    driver["ICD"]["library_path"] = str(library)
+    (tmp_path / "card_icd.json").write_text(json.dumps(driver))
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(tmp_path / "card_icd.json"))
+    assert gpu.GpuDelegate().probe().degraded == ""
     with Screener(
         bundle, "gpu", fallback="forbid", limits=Limits(run=60.0, silence=60.0)
     ) as screener:

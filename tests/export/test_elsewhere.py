@@ -189,9 +189,19 @@ def test_a_mask_comes_along(squares: Path, tmp_path: Path) -> None:
     assert hits >= 0.9 * (dataset.films["label"] == "malignant").sum()
 
 
-def test_half_precision_comes_along_where_it_is_asked_for(squares: Path, tmp_path: Path) -> None:
+def test_float_networks_come_along_where_they_are_asked_for(squares: Path, tmp_path: Path) -> None:
     foreign = open_model(save_tflite(tmp_path, mask=True), "tflite")
-    plain = load_bundle(export(foreign, squares, tmp_path / "plain.osteo"))
+    file = tmp_path / "float" / "theirs.tflite"
+    plain = load_bundle(export(foreign, squares, tmp_path / "plain.osteo", float32=file))
+    film = np.random.default_rng(0).uniform(0, 1, (1, SIDE, SIDE, 1)).astype(np.float32)
+    exact, given = (
+        Interpreter(model_content=model).get_signature_runner()(film=film)
+        for model in (file.read_bytes(), foreign.model)
+    )
+    assert all(np.array_equal(exact[head], given[head]) for head in ("cam", "mask"))
+    assert exact["cam"].dtype == np.float32
+    with zipfile.ZipFile(file) as described:
+        assert described.read("cam_labels.txt") == b"no_tumour\nbenign\nmalignant\n"
     assert HALF_MODEL not in plain.members
     bundle = load_bundle(export(foreign, squares, tmp_path / "half.osteo", fp16=True))
     assert bundle.manifest.half is not None
@@ -210,26 +220,6 @@ def test_half_precision_comes_along_where_it_is_asked_for(squares: Path, tmp_pat
     write_bundle(tmp_path / "stripped.osteo", bundle.manifest, members)
     with pytest.raises(BundleError, match="and the manifest contradict"):
         load_bundle(tmp_path / "stripped.osteo")
-
-
-def test_the_float_network_is_written_where_it_is_asked_for(squares: Path, tmp_path: Path) -> None:
-    foreign, path = (
-        open_model(save_tflite(tmp_path), "tflite"),
-        tmp_path / "float" / "theirs.tflite",
-    )
-    export(foreign, squares, tmp_path / "theirs.osteo", float32=path)
-    with zipfile.ZipFile(path) as described:
-        assert described.read("cam_labels.txt") == b"no_tumour\nbenign\nmalignant\n"
-    film = np.random.default_rng(0).uniform(0, 1, (1, SIDE, SIDE, 1)).astype(np.float32)
-    said = [
-        Interpreter(model_content=model).get_signature_runner()(film=film)["cam"]
-        for model in (path.read_bytes(), foreign.model)
-    ]
-    assert said[0].dtype == np.float32
-    assert np.array_equal(*said)
-    refused = osteoedge("export", "run", "--out", "theirs.osteo", "--float32", "theirs.osteo")
-    assert refused.returncode == 2
-    assert "--float32" in refused.stderr
 
 
 def test_weights_beyond_half_precision_stop_the_export(squares: Path, tmp_path: Path) -> None:
@@ -385,3 +375,6 @@ def test_the_command(squares: Path, tmp_path: Path) -> None:
     )
     assert twice.returncode == 2
     assert "Give one of --from-keras" in " ".join(twice.stderr.split())
+    named = osteoedge("export", "run", "--out", out, "--float32", "float.osteo")
+    assert named.returncode == 2
+    assert "--float32 float.osteo is no .tflite file" in " ".join(named.stderr.split())
