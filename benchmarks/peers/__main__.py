@@ -23,7 +23,10 @@ def main(
     ] = None,
     threads: Annotated[str, typer.Option(help="CPU threads, with commas.")] = "1,2",
     tflite_runtime: Annotated[
-        Path | None, typer.Option(help="Python of an environment that holds tflite-runtime.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Python of an environment that holds tflite-runtime."
+        ),
     ] = None,
     queries: Annotated[int, typer.Option(min=20, help="Of each network, at least.")] = 400,
     films: Annotated[int, typer.Option(min=20, help="Of each whole way, at least.")] = 40,
@@ -52,6 +55,7 @@ def main(
         errors.print("[bold red]Error[/]", escape(str(error)), soft_wrap=True)
         raise typer.Exit(1) from None
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, peers.to_json().encode())
     Console().print(table(peers))
     if any(row.status == "failed" for row in peers.rows):

@@ -55,6 +55,23 @@ def model_files(
     return files
 
 
+def float_file(bundle: ModelBundle, float32: Path | None) -> File:
+    """Return the float file, once its outputs have been found to be those of the bundle."""
+    if float32 is None:
+        return Unusable("unavailable", _NO_FLOAT32)
+    try:
+        exact, int8 = _heads(float32.read_bytes()), _heads(bundle.model)
+    except (OSError, ValueError, RuntimeError) as error:
+        return Unusable("failed", f"{float32.name} cannot be read as TFLite ({first_line(error)})")
+    if any(head.dtype != np.float32 for head in exact.values()):
+        return Unusable("failed", f"{float32.name} does not answer in float32")
+    if {name: head.shape for name, head in exact.items()} != {
+        name: head.shape for name, head in int8.items()
+    }:
+        return Unusable("failed", f"{float32.name} has other heads than the bundle, or other sizes")
+    return float32
+
+
 def to_onnx(tflite: Path, onnx: Path) -> None:
     """Convert a TFLite file with the command line of tf2onnx.
 
@@ -116,23 +133,6 @@ def _made(target: Path, make: Callable[[Path, Path], None], source: File) -> Fil
     return target
 
 
-def float_file(bundle: ModelBundle, float32: Path | None) -> File:
-    """Return the float file, once its outputs have been found to be those of the bundle."""
-    if float32 is None:
-        return Unusable("unavailable", _NO_FLOAT32)
-    try:
-        exact, int8 = _heads(float32.read_bytes()), _heads(bundle.model)
-    except (OSError, ValueError, RuntimeError) as error:
-        return Unusable("failed", f"{float32.name} cannot be read as TFLite ({first_line(error)})")
-    if any(head.dtype != np.float32 for head in exact.values()):
-        return Unusable("failed", f"{float32.name} does not answer in float32")
-    if {name: head.shape for name, head in exact.items()} != {
-        name: head.shape for name, head in int8.items()
-    }:
-        return Unusable("failed", f"{float32.name} has other heads than the bundle, or other sizes")
-    return float32
-
-
 @dataclass(frozen=True)
 class _Head:
     """An output of a TFLite file; `position` is that among its outputs."""
@@ -160,6 +160,7 @@ def _settings(bundle: ModelBundle, form: Form, tflite: Path) -> Settings:
     settings = Settings(
         height=spec.height,
         width=spec.width,
+        channels=model.input.shape[-1],
         mean=spec.mean,
         divisor=spec.divisor,
         dtype="float32",

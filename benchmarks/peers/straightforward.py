@@ -38,6 +38,7 @@ class Settings:
 
     height: int
     width: int
+    channels: int
     mean: float
     divisor: float
     dtype: str
@@ -70,7 +71,8 @@ def load(model: Path, threads: int) -> Loaded:
             limits = np.iinfo(settings.dtype)
             stored = np.clip(np.rint(tensor / scale) + zero_point, limits.min, limits.max)
             tensor = stored.astype(settings.dtype)
-        outputs = session.run(None, {entry.name: tensor[np.newaxis, :, :, np.newaxis]})
+        film = np.repeat(tensor[np.newaxis, :, :, np.newaxis], settings.channels, axis=3)
+        outputs = session.run(None, {entry.name: film})
         scale, zero_point = settings.output
         cam = (outputs[settings.cam].astype(np.float32) - zero_point) * scale
         logits = cam.reshape(-1, len(LABELS)).mean(axis=0)

@@ -263,7 +263,11 @@ def test_an_absent_bundle_is_one_line() -> None:
     assert "absent.osteo" in result.stderr and "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("threads", ["many", "0", ","])
-def test_threads_that_are_no_numbers(tiny_bundle: Path, threads: str) -> None:
-    result = CliRunner().invoke(APP, [str(tiny_bundle), "--threads", threads])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--threads", "many"), ("--threads", "0"), ("--threads", ","),
+     ("--tflite-runtime", "absent/bin/python")],
+)  # fmt: skip
+def test_options_that_name_nothing(tiny_bundle: Path, option: str, value: str) -> None:
+    result = CliRunner().invoke(APP, [str(tiny_bundle), option, value])
     assert result.exit_code == 2
