@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import cv2
 
 from benchmarks.accuracy import measure_accuracy
-from benchmarks.energy import Meter, Unavailable, find_meter, measure_energy
 from benchmarks.harness import (
     Latencies,
     Percentile,
@@ -26,6 +25,7 @@ from benchmarks.harness import (
     null_query_us,
     ratio,
 )
+from benchmarks.machine.energy import Meter, Unavailable, find_meter, measure_energy
 from benchmarks.models import BundledModel, Model, open_models
 from benchmarks.schema import FIGURES, Interval, Ratio, Row, Status, absent
 from benchmarks.systems import Place, System, UnavailableError, Unit, What, how_wrong, load

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.condition import condition
 from benchmarks.film import write_film
 from benchmarks.harness import Latencies, Query, measure, ratio
-from benchmarks.host import describe_host
+from benchmarks.machine.condition import condition
+from benchmarks.machine.host import describe_host
 from benchmarks.peers.agreement import Answers, Limits, difference
 from benchmarks.peers.document import PeerRow, Peers, What
 from benchmarks.peers.files import File, model_files

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.environment import copy_packaged, install_device, make_environment
-from benchmarks.installed import inventory
+from benchmarks.environment.install import copy_packaged, install_device, make_environment
+from benchmarks.environment.installed import inventory
 from benchmarks.peers.process import Process
 from edge_runtime.bundle import load_bundle
 from tests.conftest import ROOT, Trained, must, osteoedge
