@@ -48,7 +48,9 @@ def bench(
     compare: Annotated[
         Path | None,
         typer.Option(
-            metavar="REF.json", help="An earlier bench.json: what is slower, beyond noise?"
+            metavar="REF.json",
+            help="An earlier bench.json: what is slower, beyond noise? Or a folder with several "
+            "runs of the same: what is slower than these differ?",
         ),
     ] = None,
     as_json: Annotated[
@@ -74,12 +76,12 @@ def bench(
     from benchmarks.compare import compare as hold_against
     from benchmarks.compare import details as comparison_details
     from benchmarks.compare import table as comparison_table
-    from benchmarks.report import details, read_bench, tables, write_bench
+    from benchmarks.report import details, read_bench, read_runs, tables, write_bench
 
     if where and dataset is None:
         raise ConfigError("--where chooses films of a dataset, and there is none", "Add --dataset")
     # Before anything is measured: a damaged reference should not cost the time.
-    reference = None if compare is None else read_bench(compare)
+    references = read_runs(compare) if compare else []
     if any(path.suffix == ".json" for path in models):
         if len(models) > 1:
             raise ConfigError(
@@ -101,7 +103,7 @@ def bench(
         from benchmarks.page.write import write_page
 
         write_page(report, measured)
-    comparison = None if reference is None else hold_against(measured, reference)
+    comparison = hold_against(measured, references) if references else None
     if as_json:
         typer.echo(measured.to_json() if comparison is None else comparison.to_json(), nl=False)
     else:

@@ -1,38 +1,43 @@
-"""What is slower than in an earlier run, beyond what chance does to both.
+"""What is slower than in earlier runs, beyond noise.
 
-Two medians differ where their 95 % intervals lie apart, after both were widened for the number of
-medians that are compared. Of two equal systems with intervals of the same width that happens, one
-way, with probability 0.3 %; up to 18 comparisons it stays below 5 % for all of them together, and
-beyond that the intervals are widened until it does (Bonferroni, on the scale of a normal
-distribution). Where one interval is much narrower than the other, as of a longer run, it
+One earlier run: two medians differ where their 95 % intervals lie apart, after both were widened
+for the number of medians that are compared. Of two equal systems with intervals of the same width
+that happens, one way, with probability 0.3 %; up to 18 comparisons it stays below 5 % for all of
+them together, and beyond that the intervals are widened until it does (Bonferroni, on the scale of
+a normal distribution). Where one interval is much narrower than the other, as of a longer run, it
 approaches 2.5 % a comparison: compare runs of the same length. Percentiles beyond the median are
 not compared; their intervals are wide, and every figure that is compared costs power.
 
-What intervals of two runs cannot hold is what one run never sees: another place in memory, another
-neighbour of a virtual machine, a warmer room. Between runs a machine differs by more than within
-one, and a flag says that these two runs differ, not yet that a program became slower. Before it is
-believed, both are measured again, best in turns (Kalibera and Jones, "Rigorous Benchmarking in
-Reasonable Time", ISMM 2013); ratios within one run are free of this.
+What the intervals of one run cannot hold is what one run never sees: another place in memory, other
+cores, another neighbour of a virtual machine, a warmer room. Against a single reference a flag says
+that these two runs differ, not yet that a program became slower. Runs are the sample then
+(Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013): with several references
+a median must also lie beyond where the next of such runs is expected, which is Student's prediction
+interval of the logarithms of their medians, for 5 % of all comparisons together. Two references
+tell hardly anything, four or more are worth it. Ratios within one run are free of all this.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from benchmarks.schema import Bench, Host, Interval, Row
 
+What = Literal["invoke", "screen"]
+Verdict = Literal["slower", "faster", "same"]
+
 FALSE_ALARMS = 0.05  # of all comparisons together
 _NORMAL = float(norm.isf(0.025))
-_MEDIANS: tuple[tuple[Literal["invoke", "screen"], str], ...] = (
+_MEDIANS: tuple[tuple[What, str], ...] = (
     ("invoke", "p50"), ("screen", "screen_p50"),
 )  # fmt: skip
 _SAYS = {"slower": "[bold red]slower[/]", "faster": "[green]faster[/]", "same": "within noise"}
@@ -46,10 +51,10 @@ class Change(_Part):
     """A median then and now, milliseconds."""
 
     row: str = Field(description="`key` of the row")
-    what: Literal["invoke", "screen"]
-    reference: Interval
+    what: What
+    reference: Interval = Field(description="with several references, where one more is expected")
     new: Interval
-    verdict: Literal["slower", "faster", "same"]
+    verdict: Verdict
 
     @property
     def times(self) -> float:
@@ -58,8 +63,9 @@ class Change(_Part):
 
 
 class Comparison(_Part):
-    """A run held against an earlier one."""
+    """A run held against earlier ones."""
 
+    references: int = Field(description="how many runs it is held against")
     other_host: dict[str, tuple[str, str]] = Field(
         description="what is another machine: then and now"
     )
@@ -83,32 +89,30 @@ class Comparison(_Part):
         return self.model_dump_json(indent=2) + "\n"
 
 
-def compare(new: Bench, reference: Bench) -> Comparison:
-    """Hold a run against an earlier one, row by row."""
-    then = {row.key: row for row in reference.rows if row.status == "ok"}
+def compare(new: Bench, references: Sequence[Bench]) -> Comparison:
+    """Hold a run against one earlier run, or several of the same."""
+    then: dict[str, list[Row]] = {}
+    for row in (row for bench in references for row in bench.rows if row.status == "ok"):
+        then.setdefault(row.key, []).append(row)
     now = {row.key: row for row in new.rows}
-    medians = [
-        (key, what, _interval(row, name), _interval(now[key], name))
-        for key, row in then.items()
-        if key in now
-        for what, name in _MEDIANS
-    ]
-    pairs = [(key, what, old, found) for key, what, old, found in medians if old and found]
-    widened = _widening(len(pairs))
+    found = []
+    for key, rows in then.items():
+        for what, name in _MEDIANS if key in now else ():
+            median = _interval(now[key], name)
+            earlier = [one for one in (_interval(row, name) for row in rows) if one]
+            if median and earlier:
+                found.append((key, what, earlier, median))
     return Comparison(
-        other_host=_differences(_machine(reference.host), _machine(new.host)),
-        other_software=_differences(_software(reference.host), _software(new.host)),
+        references=len(references),
+        other_host=_differences(references, new, _machine),
+        other_software=_differences(references, new, _software),
         changes=tuple(
-            Change(row=key, what=what, reference=old, new=found,
-                   verdict=_verdict(old, found, widened))
-            for key, what, old, found in pairs
+            _change(key, what, earlier, median, len(found)) for key, what, earlier, median in found
         ),
-        widened=widened,
+        widened=_widening(len(found)),
         lost={key: _lost(now.get(key)) for key in then if _lost(now.get(key))},
-        gained=tuple(
-            key for key, row in now.items() if row.status == "ok" and key not in then
-        ),
-    )  # fmt: skip
+        gained=tuple(key for key, row in now.items() if row.status == "ok" and key not in then),
+    )
 
 
 def _interval(row: Row, name: str) -> Interval | None:
@@ -127,15 +131,37 @@ def _widening(comparisons: int) -> float:
     return max(1.0, float(norm.isf(FALSE_ALARMS / comparisons)) / _NORMAL / math.sqrt(2.0))
 
 
-def _verdict(
-    reference: Interval, new: Interval, widened: float
-) -> Literal["slower", "faster", "same"]:
-    def reach(of: Interval, end: float) -> float:
-        return of.value + (end - of.value) * widened
+def _expected(earlier: Sequence[Interval], comparisons: int) -> Interval:
+    """Return where the next of such runs is expected; of one run, its own interval."""
+    low, high = min(one.low for one in earlier), max(one.high for one in earlier)
+    middle = statistics.median(one.value for one in earlier)
+    if len(earlier) > 1:
+        logs = [math.log(one.value) for one in earlier]
+        mean, deviation = statistics.mean(logs), statistics.stdev(logs)
+        beyond = float(t.isf(FALSE_ALARMS / comparisons, len(logs) - 1))
+        reach = beyond * deviation * math.sqrt(1.0 + 1.0 / len(logs))
+        low, high = min(low, math.exp(mean - reach)), max(high, math.exp(mean + reach))
+    return Interval(value=middle, low=low, high=high)
 
-    if reach(new, new.low) > reach(reference, reference.high):
-        return "slower"
-    return "faster" if reach(new, new.high) < reach(reference, reference.low) else "same"
+
+def _widen(of: Interval, times: float) -> Interval:
+    low, high = (of.value + (end - of.value) * times for end in (of.low, of.high))
+    return Interval(value=of.value, low=low, high=high)
+
+
+def _change(
+    key: str, what: What, earlier: Sequence[Interval], now: Interval, comparisons: int
+) -> Change:
+    then, widened = _expected(earlier, comparisons), _widening(comparisons)
+    # Where one more run is expected is said for all comparisons already.
+    reference = _widen(then, widened) if len(earlier) == 1 else then
+    wide = _widen(now, widened)
+    verdict: Verdict = "same"
+    if wide.low > reference.high:
+        verdict = "slower"
+    elif wide.high < reference.low:
+        verdict = "faster"
+    return Change(row=key, what=what, reference=then, new=now, verdict=verdict)
 
 
 def _lost(row: Row | None) -> str:
@@ -162,9 +188,16 @@ def _software(host: Host) -> dict[str, str]:
     }
 
 
-def _differences(then: dict[str, str], now: dict[str, str]) -> dict[str, tuple[str, str]]:
-    pairs = {name: (then.get(name, "none"), now.get(name, "none")) for name in then | now}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+def _differences(
+    references: Sequence[Bench], new: Bench, told: Callable[[Host], dict[str, str]]
+) -> dict[str, tuple[str, str]]:
+    now, different = told(new.host), {}
+    for then in (told(reference.host) for reference in references):
+        for name in then | now:
+            pair = then.get(name, "none"), now.get(name, "none")
+            if pair[0] != pair[1]:
+                different[name] = pair
+    return different
 
 
 def table(comparison: Comparison) -> Table:
@@ -199,6 +232,8 @@ def details(comparison: Comparison) -> Iterator[str]:
         yield f"[bold red]gone[/]: {escape(f'{key}, {why}')}"
     if comparison.gained:
         yield escape(f"new: {', '.join(comparison.gained)}")
+    if comparison.references == 1 and comparison.worse:
+        yield "one reference does not tell how far runs differ: name a folder of several"
     if comparison.changes:
         middle = statistics.median(change.times for change in comparison.changes)
         yield f"in the middle {middle:.3f} times: what all rows share is the machine's"

@@ -90,7 +90,8 @@ class Latencies:
         Measures", 1952, with the effective sample size of Korn and Graubard, "Confidence Intervals
         for Proportions with Small Expected Number of Positive Counts Estimated from Survey Data",
         1998). Resampled rounds would do the same for a median, but know nothing beyond the slowest
-        query that they hold, where a p99 needs it. Moods that outlast the run stay unseen.
+        query that they hold, where a p99 needs it. A drift makes rounds differ, too, and intervals
+        wider than they need be. Moods that outlast the run stay unseen.
         """
         ordered = np.sort(self.milliseconds)
         count, share = len(ordered), percent / 100.0

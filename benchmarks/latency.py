@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -12,125 +11,30 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import cv2
 
 from benchmarks.accuracy import measure_accuracy
-from benchmarks.harness import (
-    Latencies,
-    Percentile,
-    least_queries,
-    measure,
-    null_query_us,
-    ratio,
-)
+from benchmarks.harness import measure, null_query_us, ratio
 from benchmarks.machine.energy import Meter, Unavailable, find_meter, measure_energy
 from benchmarks.models import BundledModel, Model, open_models
-from benchmarks.schema import FIGURES, Interval, Ratio, Row, Status, absent
-from benchmarks.systems import Place, System, UnavailableError, Unit, What, how_wrong, load
+from benchmarks.schema import Interval, Ratio, Row
+from benchmarks.systems import Place, Unit, What
+from benchmarks.trial import BrokenTrialError, Trial
 from edge_runtime.errors import DelegateError
 
 if TYPE_CHECKING:
     from train.dataset.schema import Dataset
 
 COLD_STARTS = 3
-# The network alone is asked so often that its p99 has an upper end; a film takes longer, and none
-# is stated of it.
-LEAST: Mapping[What, int] = {"invoke": least_queries(99) + 32, "screen": 100}
+# From 368 independent queries on, a p99 has an upper end. A film takes longer, and has no p99 here.
+LEAST: Mapping[What, int] = {"invoke": 400, "screen": 100}
 # A detector's columns and rows.
 _FILM = (2500, 3052)
 _IDLE_SECONDS = 2.0
-_UNBOUND = "too few independent queries to bound it"
 
 Progress = Callable[[float], None]
-
-
-class _BrokeError(Exception):
-    """A system failed while it was measured."""
-
-    def __init__(self, trial: _Trial, why: str) -> None:
-        self.trial, self.why = trial, why
-        super().__init__(why)
-
-
-class _Trial:
-    """What becomes a row."""
-
-    def __init__(self, model: Model, place: Place) -> None:
-        self.model, self.place = model, place
-        self.system: System | None = None
-        self.times: dict[What, Latencies] = {}
-        self._status: Status = "ok"
-        self._reason: str | None = None
-        self._facts: dict[str, Any] = {}
-        self._unmeasured: dict[str, str] = {}
-
-    def load(self, film: Path, loaded: ExitStack) -> None:
-        """Load the model, or keep why that cannot be."""
-        try:
-            self.system = load(self.model, self.place, film)
-        except UnavailableError as error:
-            self._status, self._reason = "unavailable", str(error)
-        except DelegateError as error:
-            # It is there, and must work.
-            self.fail(error.what)
-            self._facts["error"] = how_wrong(self.model, self.place)
-        else:
-            loaded.callback(self.system.close)
-            self.without(self.system.lacks)
-
-    def fail(self, why: str) -> None:
-        """Take back every figure but the error, and say why."""
-        self._status, self._reason, self.system, self.times = "failed", why, None, {}
-        self._facts = {name: self._facts[name] for name in self._facts if name not in FIGURES}
-
-    def state(self, **facts: Any) -> None:
-        """Set fields of the row."""
-        self._facts |= facts
-
-    def without(self, reasons: Mapping[str, str]) -> None:
-        """Keep why figures stay null."""
-        self._unmeasured |= reasons
-
-    def query(self, what: What) -> Callable[[], None]:
-        """Return a query that says whose failure it was."""
-        assert self.system is not None
-        ask = self.system.queries[what]
-
-        def asked() -> None:
-            try:
-                ask()
-            except DelegateError as error:
-                raise _BrokeError(self, error.what) from None
-
-        return asked
-
-    def row(self) -> Row:
-        """Return the row, each null with its reason."""
-        figures = dict(self._facts)
-        if self.times:
-            figures |= _invoke(self.times["invoke"])
-        if "screen" in self.times:
-            figures |= _screen(self.times["screen"])
-        known = {name: figure for name, figure in figures.items() if figure is not None}
-        if self._reason is None:
-            unbound = {name: _UNBOUND for name in figures if name.endswith("_high_ms")}
-            why = unbound | self._unmeasured
-            reasons = {name: why[name] for name in FIGURES if name not in known}
-        else:
-            reasons = absent(self._reason, known)
-        return Row(
-            bundle=self.model.name,
-            synthetic=self.model.synthetic,
-            variant=self.model.variant,
-            delegate=self.place.delegate,
-            threads=self.place.threads,
-            status=self._status,
-            reason=self._reason,
-            unmeasured=reasons,
-            **known,
-        )
 
 
 def benchmark(
@@ -181,7 +85,7 @@ def benchmark(
     films = None if dataset is None else _open_dataset(dataset, where)
     opened = open_models(models)
     trials = [
-        _Trial(model, Place(delegate, count, library, options or {}))
+        Trial(model, Place(delegate, count, library, options or {}))
         for model in opened
         for delegate in delegates
         for count in threads
@@ -228,7 +132,7 @@ def _write_film(path: Path, models: Sequence[Model]) -> None:
             return
 
 
-def _start_cold(trial: _Trial, film: Path) -> None:
+def _start_cold(trial: Trial, film: Path) -> None:
     if not isinstance(trial.model, BundledModel) or trial.system is None:
         return
     place = trial.place
@@ -286,32 +190,31 @@ def cold_start(
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
 
-def _time(trials: Sequence[_Trial], what: What, seconds: float, progress: Progress) -> None:
+def _time(trials: Sequence[Trial], what: What, seconds: float, progress: Progress) -> None:
     """Ask all that can be asked, in turns; once more without one that fails on the way."""
     while True:
         asked = {
-            trial: trial.query(what)
-            for trial in trials
+            str(number): trial
+            for number, trial in enumerate(trials)
             if trial.system is not None and what in trial.system.queries
         }
-        names = {str(number): trial for number, trial in enumerate(asked)}
         try:
             found = measure(
-                {name: asked[trial] for name, trial in names.items()},
+                {name: trial.query(what) for name, trial in asked.items()},
                 min_seconds=seconds,
                 min_count=LEAST[what],
                 progress=progress,
             )
-        except _BrokeError as error:
+        except BrokenTrialError as error:
             error.trial.fail(f"while it was timed, {error.why}")
             continue
         for name, latencies in found.items():
-            names[name].times[what] = latencies
+            asked[name].times[what] = latencies
         return
 
 
 def _look(
-    trial: _Trial,
+    trial: Trial,
     dataset: Dataset | None,
     where: str,
     meter: Meter | Unavailable,
@@ -339,7 +242,7 @@ def _look(
         trial.state(error=verdict.error)
 
 
-def _take_energy(trial: _Trial, system: Unit, meter: Meter | Unavailable, seconds: float) -> None:
+def _take_energy(trial: Trial, system: Unit, meter: Meter | Unavailable, seconds: float) -> None:
     found: float | Unavailable
     if isinstance(meter, Unavailable):
         found = meter
@@ -353,7 +256,7 @@ def _take_energy(trial: _Trial, system: Unit, meter: Meter | Unavailable, second
         trial.state(energy_mj=found)
 
 
-def _ratios(counted: Sequence[tuple[Row, _Trial]]) -> tuple[Ratio, ...]:
+def _ratios(counted: Sequence[tuple[Row, Trial]]) -> tuple[Ratio, ...]:
     """Hold every row that counts against the first."""
     ratios = []
     for what in get_args(What):
@@ -363,34 +266,6 @@ def _ratios(counted: Sequence[tuple[Row, _Trial]]) -> tuple[Ratio, ...]:
             interval = Interval(**vars(ratio(times, first)))
             ratios.append(Ratio(row=key, reference=reference, what=what, times=interval))
     return tuple(ratios)
-
-
-def _invoke(times: Latencies) -> dict[str, Any]:
-    return {
-        "n": len(times.milliseconds),
-        **{
-            f"p{percent}{end}_ms": value
-            for percent in (50, 90, 99)
-            for end, value in _ends(times.percentile(percent)).items()
-        },
-        "max_ms": float(times.milliseconds.max()),
-        "per_second": times.per_second,
-        "warmup_ms": times.warmup_ms,
-    }
-
-
-def _screen(times: Latencies) -> dict[str, Any]:
-    middle = _ends(times.percentile(50))
-    return {
-        **{f"screen_p50{end}_ms": value for end, value in middle.items()},
-        "screen_p90_ms": times.percentile(90).value,
-    }
-
-
-def _ends(found: Percentile) -> dict[str, float | None]:
-    """Return a percentile and its interval; None for an end that is not known."""
-    high = found.high if math.isfinite(found.high) else None
-    return {"": found.value, "_low": found.low, "_high": high}
 
 
 def _part(progress: Progress | None, start: float, end: float) -> Progress:

@@ -59,6 +59,24 @@ def read_bench(path: Path) -> Bench:
         ) from None
 
 
+def read_runs(path: Path) -> list[Bench]:
+    """Read a bench.json, or a folder of them, which are several runs of the same.
+
+    Raises
+    ------
+    BenchmarkError
+        One of them cannot be read, or the folder holds none.
+    """
+    if not path.is_dir():
+        return [read_bench(path)]
+    runs = [read_bench(file) for file in sorted(path.glob("*.json"))]
+    if not runs:
+        raise BenchmarkError(
+            "no .json file is in this folder", "Name a bench.json, or a folder of them", str(path)
+        )
+    return runs
+
+
 def _figure(name: str, digits: int) -> Callable[[Row], str | None]:
     def say(row: Row) -> str | None:
         figure = getattr(row, name)

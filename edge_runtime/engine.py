@@ -11,14 +11,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from edge_runtime.bundle import GoldenVectors, ModelBundle
+from edge_runtime.bundle import ModelBundle
 from edge_runtime.delegates import Coverage, Delegate, LoadedModel, Outputs, Probe, ranked
 from edge_runtime.delegates.isolation import IsolatedModel, Limits
 from edge_runtime.errors import DelegateError
@@ -144,15 +143,15 @@ class Engine:
         """
         return self._model.run(tensor)
 
-    def distance(self, vectors: GoldenVectors) -> Distance:
-        """Ask the delegate that runs the model now, and return how far it is from the answers.
+    def distance(self) -> Distance:
+        """Ask the delegate that runs the model now all golden vectors, and return how far it is.
 
         Raises
         ------
         DelegateError
             It failed.
         """
-        return Proof(replace(self._bundle, golden=vectors)).measure(self._model)
+        return self._proof.measure(self._model)
 
     def close(self) -> None:
         """End the delegate; a child process does not outlive this."""

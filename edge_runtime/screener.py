@@ -19,7 +19,6 @@ from edge_runtime.bundle import (
     LABELS,
     LIMB_GATE,
     Fusion,
-    GoldenVectors,
     ModelBundle,
     OperatingPoint,
     Purpose,
@@ -262,20 +261,15 @@ class Screener:
         """Which operators of the model the delegate took that runs it now."""
         return self._engine.coverage
 
-    def distance(self, vectors: GoldenVectors) -> Distance:
-        """Return how far the delegate that runs the model now is from known answers.
-
-        Parameters
-        ----------
-        vectors
-            Network pixels and int8 answers: the bundle's own golden vectors, or others.
+    def distance(self) -> Distance:
+        """Return how far the delegate that runs the model now is from the golden vectors.
 
         Raises
         ------
         DelegateError
             The delegate failed.
         """
-        return self._engine.distance(vectors)
+        return self._engine.distance()
 
     def infer(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
         """Run the model once, without fallback, to measure and to compare.

@@ -314,9 +314,7 @@ def test_a_delegate_that_knows_the_golden_vectors_by_heart_is_flagged_and_not_ra
     rows, ratios, _ = latency.benchmark([tiny_bundle], ["external", "cpu"], [1], seconds=0.01)
     assert [row.status for row in rows] == ["ok", "ok"]
     assert rows[0].error is not None and rows[0].error.max_steps == 0
-    assert "golden vectors are answered, and films that nobody knew are not" in str(
-        rows[0].suspicious
-    )
+    assert "golden vectors are answered, but 15 of 16 other films" in str(rows[0].suspicious)
     assert rows[1].suspicious is None
     assert ratios == ()
 

@@ -138,6 +138,20 @@ def test_figures_are_shown_and_compared_without_measuring(here: Path) -> None:
     assert (here / "page.html").exists()
 
 
+def test_a_folder_of_references(here: Path) -> None:
+    now = kept(here / "now.json", ran("qat-int8", "cpu", 1, 8.5))
+    runs = here / "runs"
+    with pytest.raises(BenchmarkError, match="cannot be read"):
+        verb(now, "--compare", runs)
+    runs.mkdir()
+    with pytest.raises(BenchmarkError, match=r"no \.json file is in this folder"):
+        verb(now, "--compare", runs)
+    for number in range(5):
+        kept(runs / f"{number}.json", ran("qat-int8", "cpu", 1, 7.5 + 0.5 * (number % 3)))
+    assert verb(now, "--compare", runs).exit_code == 0
+    assert verb(now, "--compare", runs / "0.json").exit_code == 3, "one knows nothing of the others"
+
+
 def test_what_makes_no_sense_is_said_before_anything_is_measured(
     asked: dict[str, Any], here: Path
 ) -> None:

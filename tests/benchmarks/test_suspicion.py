@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.suspicion import (
     NeverTheSame,
+    answers_of_others,
     kept_answers,
     multiplications,
     new_films,
@@ -51,6 +52,18 @@ def test_a_memory_of_answers_betrays_itself() -> None:
     assert kept_answers(honest, films, lambda: now[0]) is None
     why = kept_answers(remembering, films, lambda: now[0])
     assert why == "a new film takes 2.000 ms, the same once more 0.010 ms: answers are kept"
+
+
+def test_coarse_answers_belong_to_their_films_and_guesses_do_not() -> None:
+    generator = np.random.default_rng(0)
+    expected = [
+        {"cam": generator.integers(-128, 128, (1, 4, 4, 3)).astype(np.int8)} for _ in range(10)
+    ]
+    coarse = [{"cam": (one["cam"] // 64 * 64).astype(np.int8)} for one in expected]
+    assert answers_of_others(coarse, expected) is None
+    swapped = [coarse[1], coarse[0], *coarse[2:]]
+    assert answers_of_others(swapped, expected) is None, "two may be much alike"
+    assert "9 of 10 other films" in str(answers_of_others([coarse[3]] * 10, expected))
 
 
 def test_products_are_counted_by_hand_on_a_small_network() -> None:
