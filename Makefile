@@ -22,14 +22,15 @@ demo: $(READY)
 	$(BIN)/osteoedge train $(DEMO)/phantoms --out $(DEMO)/run --recipe phantom
 	$(BIN)/osteoedge export $(DEMO)/run --out $(DEMO)/phantom.osteo
 	$(BIN)/osteoedge screen $(DEMO)/unseen/images --bundle $(DEMO)/phantom.osteo --out $(DEMO)/screenings
-	$(BIN)/osteoedge bench $(DEMO)/phantom.osteo --out $(DEMO)/bench.json --threads 1,2
+	$(BIN)/osteoedge bench $(DEMO)/phantom.osteo --out $(DEMO)/bench.json --threads 1,2 \
+		--report $(DEMO)/bench.html
 	$(BIN)/osteoedge evaluate $(DEMO)/phantom.osteo $(DEMO)/run $(DEMO)/unseen --out $(DEMO)/report
 	@echo
 	@echo "SYNTHETIC: everything above was measured on drawings."
 	@echo "  HTML report       $(DEMO)/report/report.html"
 	@echo "  overlay pictures  $(DEMO)/screenings/*.png"
 	@echo "  model bundle      $(DEMO)/phantom.osteo"
-	@echo "  timings           $(DEMO)/bench.json"
+	@echo "  timings           $(DEMO)/bench.html"
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not nightly" -n 2 --dist worksteal

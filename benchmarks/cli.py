@@ -100,7 +100,7 @@ def bench(
         figures = out
     if report is not None:
         # Plots take a second to import, and a page is not always asked for.
-        from benchmarks.page import write_page
+        from benchmarks.page.write import write_page
 
         write_page(report, measured)
     comparison = hold_against(measured, references) if references else None
@@ -144,10 +144,10 @@ def _measure(
     from rich.console import Console
     from rich.progress import Progress
 
-    from benchmarks.condition import condition
     from benchmarks.films import measure_films
-    from benchmarks.host import describe_host
     from benchmarks.latency import benchmark
+    from benchmarks.machine.condition import condition
+    from benchmarks.machine.host import describe_host
     from benchmarks.schema import Bench
 
     screened = next((path for path in models if path.suffix == ".osteo"), None)

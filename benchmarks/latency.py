@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, get_args
 import cv2
 
 from benchmarks.accuracy import measure_accuracy
-from benchmarks.energy import Meter, Unavailable, find_meter, measure_energy
 from benchmarks.harness import measure, null_query_us, ratio
+from benchmarks.machine.energy import Meter, Unavailable, find_meter, measure_energy
 from benchmarks.models import BundledModel, Model, open_models
 from benchmarks.schema import Interval, Ratio, Row
 from benchmarks.systems import Place, Unit, What

@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from benchmarks import cli, films, latency
-from benchmarks import condition as condition_module
+from benchmarks.machine import condition as condition_module
 from benchmarks.report import read_bench, write_bench
 from benchmarks.schema import Bench
 from edge_runtime.errors import BenchmarkError, ConfigError

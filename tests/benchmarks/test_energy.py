@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.energy import Meter, Unavailable, find_meter, measure_energy
+from benchmarks.machine.energy import Meter, Unavailable, find_meter, measure_energy
 from tests.benchmarks.machines import Time, tell
 
 RAPL = "sys/class/powercap/intel-rapl:0"

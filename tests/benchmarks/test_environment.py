@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.environment import copy_packaged, install_device, tables
-from benchmarks.installed import Environment, Finding, inventory
-from benchmarks.licences import is_copyleft
+from benchmarks.environment.install import copy_packaged, install_device
+from benchmarks.environment.installed import Environment, Finding, inventory
+from benchmarks.environment.licences import is_copyleft
+from benchmarks.environment.report import tables
 from edge_runtime.errors import ConfigError
 from tests.conftest import ROOT
 

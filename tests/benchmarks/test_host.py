@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.condition import condition
-from benchmarks.host import describe_host
+from benchmarks.machine.condition import condition
+from benchmarks.machine.host import describe_host
 from benchmarks.schema import Condition, Host
 from tests.benchmarks.machines import Time, tell
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.page import write_page
+from benchmarks.page.write import write_page
 from benchmarks.schema import Bench, QueueCost
 from tests.benchmarks.benches import film, host, no_film, not_there, ran, ratio, whole_bench
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.environment import copy_packaged, install_device, make_environment
-from benchmarks.installed import inventory
+from benchmarks.environment.install import copy_packaged, install_device, make_environment
+from benchmarks.environment.installed import inventory
+from benchmarks.peers.process import Process
+from edge_runtime.bundle import load_bundle
 from tests.conftest import ROOT, Trained, must, osteoedge
 
 ABSENT = ("tensorflow", "tf_keras", "pandas", "sklearn", "scipy", "matplotlib", "jinja2", "psutil")
@@ -102,3 +104,15 @@ def test_tflite_runtime_gives_the_same_decisions_and_says_that_it_is_slow(
         assert "Degraded: tflite-runtime" in result.stderr
         assert document["degraded"]
     assert np.abs(probabilities(out) - probabilities(expected)).max() < 0.05
+    # The same environment is where `benchmarks.peers` finds tflite-runtime.
+    bundle, model = load_bundle(trained.bundle), tmp_path / "int8.tflite"
+    model.write_bytes(bundle.model)
+    loader = "benchmarks.peers.runtimes.interpreters:tflite_runtime"
+    with Process(loader, model, 1, python=commands / "python") as peer:
+        assert peer.version == "tflite-runtime 2.14.0"
+        spec = bundle.manifest
+        first = peer.ask(spec.model.quantize(bundle.golden.pixels[0], spec.input_spec))
+        assert peer.time() > 0
+    cam = spec.model.outputs["cam"].index
+    golden = bundle.golden.outputs["cam"][0].astype(int)
+    assert np.abs(first[cam][0].astype(int) - golden).max() <= 20

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.condition import SINCE_BOOT
-from benchmarks.energy import Unavailable, find_meter
+from benchmarks.machine.condition import SINCE_BOOT
+from benchmarks.machine.energy import Unavailable, find_meter
+from benchmarks.machine.sysfs import CPUS, cpuinfo, read_text
 from benchmarks.schema import Condition, Host
-from benchmarks.sysfs import CPUS, cpuinfo, read_text
 from edge_runtime.doctor import installed_version
 
 _PACKAGES = ("osteoedge", "ai-edge-litert", "tflite-runtime", "openvino", "numpy",
@@ -34,7 +34,7 @@ def describe_host(
     Parameters
     ----------
     before, after
-        From :func:`benchmarks.condition.condition`, around all that was measured.
+        From :func:`benchmarks.machine.condition.condition`, around all that was measured.
     harness_us
         :func:`benchmarks.harness.null_query_us`.
     root

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from benchmarks import charts
+from benchmarks.page import charts
 from benchmarks.schema import Bench, FilmStages, Row
 from edge_runtime.files import write_atomically
 
@@ -42,7 +42,7 @@ def write_page(path: Path, bench: Bench) -> None:
     others = [named for named in timed if _unranked(named[1])]
     coded, sized = _by_coding(bench.films), _by_size(bench.films)
     environment = Environment(
-        loader=PackageLoader("benchmarks", "."), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader("benchmarks.page", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["figure"] = _figure

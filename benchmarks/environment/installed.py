@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmarks.licences import (
+from benchmarks.environment.licences import (
     Copyleft,
     Covers,
     LicenceText,
@@ -58,7 +58,7 @@ class Library(_Part):
 
 
 class Finding(_Part):
-    """A copyleft licence; see :class:`benchmarks.licences.Copyleft`."""
+    """A copyleft licence; see :class:`benchmarks.environment.licences.Copyleft`."""
 
     distribution: str
     licence: str

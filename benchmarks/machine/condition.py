@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.machine.sysfs import CPUS, cpuinfo, read_number, read_text
 from benchmarks.schema import Condition
-from benchmarks.sysfs import CPUS, cpuinfo, read_number, read_text
 
 BUSY = 0.1  # of a core
 SINCE_BOOT = " since boot"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.harness import Query
-from benchmarks.sysfs import read_number, read_text
+from benchmarks.machine.sysfs import read_number, read_text
 
 Seconds = Callable[[], float]
 Sleep = Callable[[float], None]

@@ -1,0 +1,1 @@
+"""bench.json as one HTML page."""
