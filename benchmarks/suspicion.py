@@ -79,7 +79,9 @@ class NeverTheSame:
 
 
 def kept_answers(ask: Ask, films: Film, clock: Clock = time.perf_counter_ns) -> str | None:
-    """Say so where a film that has just been asked is answered twice as fast as a new one.
+    """Say so where a film that has just been asked is answered twice as fast as any new one.
+
+    The median of repeats is held against the fastest new film: a busy machine only makes slower.
 
     Parameters
     ----------
@@ -97,10 +99,13 @@ def kept_answers(ask: Ask, films: Film, clock: Clock = time.perf_counter_ns) -> 
         ask(film)
         new.append((middle - start) / 1e6)
         again.append((clock() - middle) / 1e6)
-    first, second = float(np.median(new)), float(np.median(again))
+    first, second = min(new), float(np.median(again))
     if second > first / 2:
         return None
-    return f"a new film takes {first:.3f} ms, the same once more {second:.3f} ms: answers are kept"
+    return (
+        f"a new film takes {first:.3f} ms at least, the same once more {second:.3f} ms: "
+        "answers are kept"
+    )
 
 
 def answers_of_others(given: Sequence[Outputs], expected: Sequence[Outputs]) -> str | None:
