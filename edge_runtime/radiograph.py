@@ -23,6 +23,7 @@ from pydicom.dataset import Dataset
 from edge_runtime.dicom_file import (
     MAX_FILE_BYTES,
     RADIOGRAPH_MODALITIES,
+    StoredPixels,
     check_kind,
     decode_pixels,
     parse_dicom,
@@ -250,10 +251,10 @@ def _from_dicom(data: bytes, digest: FileDigest, name: str, started: float) -> R
     dataset = parse_dicom(data, name)
     check_kind(dataset, name)
     parsed = time.perf_counter()
-    stored, notes = decode_pixels(dataset, name)
+    stored = decode_pixels(dataset, name)
     display: DisplayImage
-    if stored.ndim == 3:
-        display = grey_of(stored, name)
+    if stored.pixels.ndim == 3:
+        display = grey_of(stored.pixels, name)
         shown_notes: tuple[str, ...] = ("a grey film coded in colour: shown as it is",)
     else:
         display, shown_notes = _display(dataset, stored)
@@ -271,29 +272,27 @@ def _from_dicom(data: bytes, digest: FileDigest, name: str, started: float) -> R
         body_part=body_part(dataset),
         view=text(dataset, "ViewPosition"),
         laterality=text(dataset, "ImageLaterality") or text(dataset, "Laterality"),
-        notes=(*notes, *shown_notes, *spacing_notes),
+        notes=(*stored.notes, *shown_notes, *spacing_notes),
         timings_ms=_timings(started, parsed),
     )
 
 
-def _display(
-    dataset: Dataset, stored: npt.NDArray[np.integer]
-) -> tuple[DisplayImage, tuple[str, ...]]:
+def _display(dataset: Dataset, stored: StoredPixels) -> tuple[DisplayImage, tuple[str, ...]]:
     """Run the grayscale pipeline on a table of stored values and look the film up in it."""
-    values = values_between(stored)
+    pixels, values, _ = stored
     padding = padding_mask(dataset, values)
     measured, notes = modality_values(dataset, values)
     shown, voi_notes = voi_values(dataset, measured, padding)
     if shown is None:
         # Counting is slow, and only percentiles need it.
-        shown = _default_window(measured, np.where(padding, 0, count(stored, values)))
+        shown = _default_window(measured, np.where(padding, 0, count(pixels, values)))
         why = voi_notes[0] if voi_notes else "no window in the header"
         voi_notes = (f"{why}: shown from percentile 0.5 to 99.5",)
     dark_is_high = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     if dark_is_high:
         shown = 1.0 - shown
     shown[padding] = 0.0
-    display = look_up(stored, values, _to_display(shown))
+    display = look_up(pixels, values, _to_display(shown))
     return display, (*notes, *voi_notes, *_polarity_notes(dataset, dark_is_high))
 
 
