@@ -23,7 +23,7 @@ Head = Literal["cam", "mask", "subtype", "region", "embedding"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Interval(_Part):
