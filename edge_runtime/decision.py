@@ -102,7 +102,7 @@ def weigh(outputs: Mapping[str, FloatArray], malignant_subtypes: Sequence[int]) 
     classes = logits_from_cam(outputs["cam"])
     mask = outputs.get("mask")
     lesion = np.zeros_like(classes[..., 0]) if mask is None else lesion_evidence(mask[..., 0])
-    malignancy = np.zeros_like(lesion)
+    malignancy = np.zeros(lesion.shape, np.float32)
     if malignant_subtypes:
         logits = subtype_logits(outputs["subtype"], outputs["mask"][..., 0])
         malignant = np.zeros(logits.shape[-1], bool)
