@@ -99,9 +99,9 @@ def measure_film(display: DisplayImage) -> FilmMeasures:
     detail, sharpness, grain = _structure(field)
     return FilmMeasures(
         grey=float(field.mean()),
-        black_film=float((look < BLACK).mean()),
-        black=float((field < BLACK).mean()),
-        white=float((field > WHITE).mean()),
+        black_film=_share(look < BLACK),
+        black=_share(field < BLACK),
+        white=_share(field > WHITE),
         detail=detail,
         sharpness=sharpness,
         grain=grain,
@@ -139,6 +139,10 @@ def _at_most(pixels: UInt8Image, longest: int) -> UInt8Image:
     rows, columns = (max(1, round(side * scale)) for side in pixels.shape)
     smaller = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
     return smaller.astype(np.uint8, copy=False)
+
+
+def _share(marked: npt.NDArray[np.bool_]) -> float:
+    return int(np.count_nonzero(marked)) / marked.size
 
 
 def _bands(look: UInt8Image) -> tuple[float, float]:
