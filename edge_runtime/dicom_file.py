@@ -78,7 +78,7 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _UNKNOWN = "word.unknown"
 
 
-def parse_dicom(data: bytes, name: str) -> Dataset:
+def parse_dicom(data: bytes | memoryview, name: str) -> Dataset:
     """Read the data set of a DICOM file up to its pixels, with or without preamble and file meta.
 
     What follows the pixels (padding, signatures, garbage) is not looked at.
@@ -92,7 +92,7 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
     CorruptRadiographError
         DICOM that cannot be parsed.
     """
-    return _parse(_short(io.BytesIO(data)), name, data)[0]
+    return _parse(_short(_Memory(data)), name, data)[0]
 
 
 def parse_header(path: Path, tags: Sequence[BaseTag] | None, name: str) -> tuple[Dataset, int]:
@@ -121,7 +121,10 @@ def parse_header(path: Path, tags: Sequence[BaseTag] | None, name: str) -> tuple
 
 
 def _parse(
-    stream: BinaryIO, name: str, data: bytes | None, tags: Sequence[BaseTag] | None = None
+    stream: BinaryIO,
+    name: str,
+    data: bytes | memoryview | None,
+    tags: Sequence[BaseTag] | None = None,
 ) -> tuple[Dataset, int]:
     """Read a data set up to its pixels; of ``tags`` alone if there are.
 
@@ -139,7 +142,7 @@ def _parse(
         start = stream.tell()
         if syntax == uid.DeflatedExplicitVRLittleEndian:
             inflated = _inflate(stream, name, pixels=data is not None)
-            stream, data = _short(io.BytesIO(inflated)), None if data is None else inflated
+            stream, data = _short(_Memory(inflated)), None if data is None else inflated
         implicit, little = _encoding(syntax, stream)
         if data is not None and PLUGIN_OF.get(syntax or "") == "":
             stop.leave(stream)
@@ -264,13 +267,34 @@ def decode_pixels(dataset: Dataset, name: str) -> StoredPixels:
         ) from None
 
 
+class _Memory:
+    """Bytes as a file for the parser: of any but a bytes object io.BytesIO makes a copy."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(len(self._data) - self._at, 0)
+        taken = left if size < 0 else min(size, left)
+        self._at += taken
+        return bytes(self._data[self._at - taken : self._at])
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(offset + (0, self._at, len(self._data))[whence], 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
 class _ShortStream:
     """Ends the parser's work on a file of millions of elements of no length.
 
     Nor is memory taken for a value that claims to be longer than its file.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | _Memory) -> None:
         self.tell, self.seek = file.tell, file.seek
         self._read = file.read
         self._size = file.seek(0, io.SEEK_END)
@@ -285,7 +309,7 @@ class _ShortStream:
         return self._read(min(size, self._size))
 
 
-def _short(file: BinaryIO) -> BinaryIO:
+def _short(file: BinaryIO | _Memory) -> BinaryIO:
     return cast(BinaryIO, _ShortStream(file))
 
 
