@@ -19,6 +19,7 @@ from edge_runtime.preprocess import InputSpec, Placement
 
 Decision = Literal["urgent_review", "routine_review", "not_flagged", "unable"]
 FloatArray = npt.NDArray[np.float32]
+_SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
 
 # A lesion smaller than this share of the network's input is a speck of the decoder.
 MIN_LESION_FRACTION = 0.0004
@@ -101,10 +102,11 @@ def weigh(outputs: Mapping[str, FloatArray], malignant_subtypes: Sequence[int]) 
     classes = logits_from_cam(outputs["cam"])
     mask = outputs.get("mask")
     lesion = np.zeros_like(classes[..., 0]) if mask is None else lesion_evidence(mask[..., 0])
-    malignancy = np.zeros_like(lesion)
+    malignancy = np.zeros(lesion.shape, np.float32)
     if malignant_subtypes:
         logits = subtype_logits(outputs["subtype"], outputs["mask"][..., 0])
-        malignant = np.isin(np.arange(logits.shape[-1]), malignant_subtypes)
+        malignant = np.zeros(logits.shape[-1], bool)
+        malignant[list(malignant_subtypes)] = True
         malignancy = np.asarray(
             np.logaddexp.reduce(logits[..., malignant], axis=-1)
             - np.logaddexp.reduce(logits[..., ~malignant], axis=-1),
@@ -181,7 +183,7 @@ def score(probabilities: npt.NDArray[np.float64], name: ScoreName) -> npt.NDArra
 
 def scores(probabilities: npt.NDArray[np.float64]) -> dict[ScoreName, float]:
     """Return every score of one film, of its probabilities (3,)."""
-    return {name: float(score(probabilities, name)) for name in get_args(ScoreName)}
+    return {name: float(score(probabilities, name)) for name in _SCORES}
 
 
 def study_score(of_films: npt.NDArray[np.float64]) -> float:
@@ -267,6 +269,8 @@ def lesion_mask(probability: FloatArray, threshold: float) -> npt.NDArray[np.uin
         Cells at or above it are lesion.
     """
     marked = (probability >= threshold).astype(np.uint8)
+    if not marked.any():
+        return marked
     count, labels, stats, _ = cv2.connectedComponentsWithStats(marked, connectivity=8)
     smallest = MIN_LESION_FRACTION * marked.size
     for component in range(1, count):
@@ -283,6 +287,8 @@ def lesions(
     The box is ``(x0, y0, x1, y1)`` in source pixels, the score the highest lesion probability in
     it, the area fraction its share of the film.
     """
+    if not mask.any():
+        return []
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     cell_y, cell_x = spec.height / mask.shape[0], spec.width / mask.shape[1]
     film_area = placement.height * placement.width

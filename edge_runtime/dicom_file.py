@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
+import numpy as np
 import numpy.typing as npt
 from pydicom import uid
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset, read_preamble
@@ -26,6 +28,7 @@ from edge_runtime.errors import (
     TransferSyntaxError,
     UnsupportedRadiographError,
 )
+from edge_runtime.lookup import values_between
 from edge_runtime.pictures import check_size
 
 RADIOGRAPH_MODALITIES = frozenset({"CR", "DX", "RG"})
@@ -70,11 +73,12 @@ IMPLEMENTATION_CLASS_UID = uid.UID("2.25.226461529173462518870263914827350117729
 # What stands before the pixels of a deflated file.
 _MAX_HEADER_BYTES = 4 << 20
 _PIXEL_DATA = 0x7FE00010
+_UNDEFINED_LENGTH = 0xFFFFFFFF
 # The phrase for what a header does not say, or says in words that may be anybody's.
 _UNKNOWN = "word.unknown"
 
 
-def parse_dicom(data: bytes, name: str) -> Dataset:
+def parse_dicom(data: bytes | memoryview, name: str) -> Dataset:
     """Read the data set of a DICOM file up to its pixels, with or without preamble and file meta.
 
     What follows the pixels (padding, signatures, garbage) is not looked at.
@@ -88,7 +92,7 @@ def parse_dicom(data: bytes, name: str) -> Dataset:
     CorruptRadiographError
         DICOM that cannot be parsed.
     """
-    return _parse(_short(io.BytesIO(data)), name, pixels=True)[0]
+    return _parse(_short(_Memory(data)), name, data)[0]
 
 
 def parse_header(path: Path, tags: Sequence[BaseTag] | None, name: str) -> tuple[Dataset, int]:
@@ -113,14 +117,23 @@ def parse_header(path: Path, tags: Sequence[BaseTag] | None, name: str) -> tuple
         The file cannot be opened.
     """
     with path.open("rb") as file:
-        return _parse(_short(file), name, pixels=False, tags=tags)
+        return _parse(_short(file), name, None, tags)
 
 
 def _parse(
-    stream: BinaryIO, name: str, *, pixels: bool, tags: Sequence[BaseTag] | None = None
+    stream: BinaryIO,
+    name: str,
+    data: bytes | memoryview | None,
+    tags: Sequence[BaseTag] | None = None,
 ) -> tuple[Dataset, int]:
-    """Read a data set up to its pixels, with them or without; of ``tags`` alone if there are."""
-    part_10, stop = False, _AtPixels(take=pixels)
+    """Read a data set up to its pixels; of ``tags`` alone if there are.
+
+    Parameters
+    ----------
+    data
+        All that is in the stream, where the pixels are wanted, too.
+    """
+    part_10, stop = False, _AtPixels(take=data is not None)
     try:
         part_10 = read_preamble(stream, force=True) is not None
         syntax = _read_syntax(stream)
@@ -128,10 +141,20 @@ def _parse(
         read_dataset(stream, True, True, stop_when=lambda tag, _, __: tag.group != 0)
         start = stream.tell()
         if syntax == uid.DeflatedExplicitVRLittleEndian:
-            stream = _short(io.BytesIO(_inflate(stream, name, pixels=pixels)))
+            inflated = _inflate(stream, name, pixels=data is not None)
+            stream, data = _short(_Memory(inflated)), None if data is None else inflated
         implicit, little = _encoding(syntax, stream)
+        if data is not None and PLUGIN_OF.get(syntax or "") == "":
+            stop.leave(stream)
         wanted = None if tags is None else list[BaseTag | int](tags)
         dataset = read_dataset(stream, implicit, little, stop_when=stop, specific_tags=wanted)
+        if data is not None and stop.left is not None:
+            vr, length, at = stop.left
+            # A view, which decoders take as well: the copy would be one of nearly the whole file.
+            pixels = cast(bytes, memoryview(data)[at : at + length])
+            dataset[_PIXEL_DATA] = RawDataElement(
+                BaseTag(_PIXEL_DATA), vr, length, pixels, at, implicit, little
+            )
         dataset.file_meta = FileMetaDataset()
         if syntax is not None:
             dataset.file_meta.TransferSyntaxUID = uid.UID(syntax)
@@ -194,14 +217,27 @@ def check_kind(dataset: Dataset, name: str) -> None:
     check_size(integer(dataset, "Rows") or 0, integer(dataset, "Columns") or 0, name)
 
 
-def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
-    """Decode the one frame of a film that passed :func:`check_kind`.
+class StoredPixels(NamedTuple):
+    """The one frame of a film.
 
-    Returns
-    -------
-    pixels, notes
+    Attributes
+    ----------
+    pixels
         Stored values, uint8, int8, uint16 or int16, (rows, columns); or (rows, columns, 3) uint8
         RGB, where the film is coded in colour. Bits outside those stored are left out.
+    values
+        Every value from the lowest to the highest of them, int32, rising.
+    notes
+        What was assumed, as short sentences.
+    """
+
+    pixels: npt.NDArray[Any]
+    values: npt.NDArray[np.int32]
+    notes: tuple[str, ...] = ()
+
+
+def decode_pixels(dataset: Dataset, name: str) -> StoredPixels:
+    """Decode the one frame of a film that passed :func:`check_kind`.
 
     Raises
     ------
@@ -221,7 +257,7 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
     try:
         if plugin and syntax != uid.RLELossless:
             _check_codestream(dataset, name)
-        pixels, notes = _decode(dataset, syntax, plugin)
+        return _decode(dataset, syntax, plugin)
     except CorruptRadiographError:
         raise
     except Exception as error:
@@ -229,7 +265,27 @@ def decode_pixels(dataset: Dataset, name: str) -> tuple[npt.NDArray[Any], tuple[
         raise CorruptRadiographError.because(
             "undecoded", name, coding=syntax.name, error=type(error).__name__
         ) from None
-    return pixels, notes
+
+
+class _Memory:
+    """Bytes as a file for the parser: of any but a bytes object io.BytesIO makes a copy."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(len(self._data) - self._at, 0)
+        taken = left if size < 0 else min(size, left)
+        self._at += taken
+        return bytes(self._data[self._at - taken : self._at])
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(offset + (0, self._at, len(self._data))[whence], 0)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
 
 
 class _ShortStream:
@@ -238,7 +294,7 @@ class _ShortStream:
     Nor is memory taken for a value that claims to be longer than its file.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | _Memory) -> None:
         self.tell, self.seek = file.tell, file.seek
         self._read = file.read
         self._size = file.seek(0, io.SEEK_END)
@@ -253,7 +309,7 @@ class _ShortStream:
         return self._read(min(size, self._size))
 
 
-def _short(file: BinaryIO) -> BinaryIO:
+def _short(file: BinaryIO | _Memory) -> BinaryIO:
     return cast(BinaryIO, _ShortStream(file))
 
 
@@ -262,11 +318,21 @@ class _AtPixels:
 
     def __init__(self, *, take: bool) -> None:
         self._take = take
+        self._tell: Callable[[], int] | None = None
         self.seen = False
+        self.left: tuple[str | None, int, int] | None = None
+        """VR, length and start of the value of Pixel Data that was left in the stream."""
+
+    def leave(self, stream: BinaryIO) -> None:
+        """Take pixels no more where the stream says how long they are, but tell where they lie."""
+        self._tell = stream.tell
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
         stop = self.seen if self._take else tag.group >= _PIXEL_DATA >> 16
-        self.seen = self.seen or tag == _PIXEL_DATA
+        if tag == _PIXEL_DATA and not self.seen:
+            self.seen = True
+            if self._tell is not None and length != _UNDEFINED_LENGTH:
+                self.left, stop = (vr, length, self._tell()), True
         return stop
 
 
@@ -311,7 +377,7 @@ def _encoding(syntax: str | None, stream: BinaryIO) -> tuple[bool, bool]:
 def _guess_syntax(dataset: Dataset, little: bool, name: str) -> None:
     """Name the transfer syntax of a film that does not say; the pixels' own bytes tell no more."""
     pixels = dataset.get_item(_PIXEL_DATA)
-    if pixels is not None and getattr(pixels, "length", 0) == 0xFFFFFFFF:
+    if pixels is not None and getattr(pixels, "length", 0) == _UNDEFINED_LENGTH:
         raise TransferSyntaxError.because("no_syntax", name)
     dataset.file_meta.TransferSyntaxUID = (
         uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
@@ -372,9 +438,7 @@ def _check_codestream(dataset: Dataset, name: str) -> None:
         raise ValueError("another number of samples")
 
 
-def _decode(
-    dataset: Dataset, syntax: uid.UID, plugin: str
-) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+def _decode(dataset: Dataset, syntax: uid.UID, plugin: str) -> StoredPixels:
     allocated = integer(dataset, "BitsAllocated") or 0
     stored = integer(dataset, "BitsStored")
     stored = allocated if stored is None else stored
@@ -396,30 +460,31 @@ def _decode(
     if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2:
         raise ValueError(f"pixels of type {pixels.dtype}")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    decoded = StoredPixels(pixels, values_between(pixels.reshape(len(pixels), -1)))
     if plugin in ("", "osteoedge") and pixels.ndim == 2:
         high = integer(dataset, "HighBit") if syntax in _UNCODED else None
-        return _clear_unused_bits(pixels, stored, high)
+        return _clear_unused_bits(decoded, stored, high)
     # JPEG 2000 and JPEG-LS say themselves how many bits there are.
-    return pixels, ()
+    return decoded
 
 
-def _clear_unused_bits(
-    pixels: npt.NDArray[Any], stored: int, high: int | None
-) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+def _clear_unused_bits(decoded: StoredPixels, stored: int, high: int | None) -> StoredPixels:
     """Leave out the bits above the highest bit and below those stored (PS3.5 8.1.1).
 
     Overlays lay there once, and values in the highest bits of a word are an old custom, too.
     """
+    pixels, values, _ = decoded
     width = pixels.dtype.itemsize * 8
     if stored >= width:
-        return pixels, ()
-    fits = int(pixels.view(f"u{pixels.dtype.itemsize}").max()) < 1 << stored
+        return decoded
+    fits = values[0] >= 0 and values[-1] < 1 << stored
     notes: tuple[str, ...] = ()
     if high is None or not stored <= high < width:
         high = stored - 1
     elif fits:
         high, notes = stored - 1, ("HighBit contradicts the pixels: they lie in the lowest bits",)
-    if fits and (pixels.dtype.kind == "u" or not pixels.max() >> (stored - 1)):
-        return pixels, notes
+    if fits and (pixels.dtype.kind == "u" or not values[-1] >> (stored - 1)):
+        return StoredPixels(pixels, values, notes)
     # The shift down keeps the sign.
-    return (pixels << (width - 1 - high)) >> (width - stored), notes
+    cleared = (pixels << (width - 1 - high)) >> (width - stored)
+    return StoredPixels(cleared, values_between(cleared), notes)

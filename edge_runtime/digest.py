@@ -13,7 +13,7 @@ class FileDigest:
     lets go of the interpreter lock, so on a second core the hash costs no time.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self._sha256 = hashlib.sha256()
         self._thread = threading.Thread(target=self._sha256.update, args=(data,))
         self._thread.start()

@@ -9,6 +9,7 @@ so they are worked out on a table of at most 65,536 entries and the film is look
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from pydicom.dataset import Dataset
 from edge_runtime.dicom_file import (
     MAX_FILE_BYTES,
     RADIOGRAPH_MODALITIES,
+    StoredPixels,
     check_kind,
     decode_pixels,
     parse_dicom,
@@ -57,6 +59,7 @@ __all__ = [
 # Without a window, the darkest and brightest 0.5 % (burned-in letters, dead pixels) do not count.
 DEFAULT_WINDOW_PERCENTILES = (0.5, 99.5)
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_MAGIC_BYTES = max(map(len, PICTURE_MAGIC))
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".dic"})
 
 
@@ -132,8 +135,8 @@ def read_radiograph(source: Path | str | bytes | Dataset) -> Radiograph:
     if len(data) > MAX_FILE_BYTES:
         raise _too_large(len(data), name)
     digest = FileDigest(data)
-    if data.startswith(PICTURE_MAGIC):
-        return _from_picture(data, digest, name, started)
+    if bytes(data[:_MAGIC_BYTES]).startswith(PICTURE_MAGIC):
+        return _from_picture(bytes(data), digest, name, started)
     return _from_dicom(data, digest, name, started)
 
 
@@ -158,10 +161,10 @@ def find_radiographs(folder: Path) -> list[Path]:
     )
 
 
-def _load(source: Path | str | bytes | Dataset) -> tuple[str, bytes]:
+def _load(source: Path | str | bytes | Dataset) -> tuple[str, memoryview]:
     """Return the name and the bytes of what is to be read."""
     if isinstance(source, bytes):
-        return "bytes", source
+        return "bytes", memoryview(source)
     if isinstance(source, Dataset):
         buffer = io.BytesIO()
         try:
@@ -170,10 +173,13 @@ def _load(source: Path | str | bytes | Dataset) -> tuple[str, bytes]:
             raise CorruptRadiographError.because(
                 "dataset", "dataset", error=type(error).__name__
             ) from None
-        return "dataset", buffer.getvalue()
+        return "dataset", buffer.getbuffer()
     path = Path(source)
-    with _readable(path):
-        return path.name, path.read_bytes()
+    with _readable(path), path.open("rb") as file:
+        # NumPy takes huge pages where the system has them. To come by the small ones of a bytes
+        # object, thousands for a film, takes longer than to read the film.
+        content = np.empty(os.fstat(file.fileno()).st_size, np.uint8).data
+        return path.name, content[: file.readinto(content)]
 
 
 @contextmanager
@@ -222,7 +228,7 @@ def read_header(path: Path) -> Dataset:
     """
     with _readable(path):
         with path.open("rb") as file:
-            is_picture = file.read(max(map(len, PICTURE_MAGIC))).startswith(PICTURE_MAGIC)
+            is_picture = file.read(_MAGIC_BYTES).startswith(PICTURE_MAGIC)
         if is_picture:
             raise NotARadiographError.because("picture_header", path.name)
         return parse_header(path, None, path.name)[0]
@@ -246,14 +252,14 @@ def _from_picture(data: bytes, digest: FileDigest, name: str, started: float) ->
     )
 
 
-def _from_dicom(data: bytes, digest: FileDigest, name: str, started: float) -> Radiograph:
+def _from_dicom(data: memoryview, digest: FileDigest, name: str, started: float) -> Radiograph:
     dataset = parse_dicom(data, name)
     check_kind(dataset, name)
     parsed = time.perf_counter()
-    stored, notes = decode_pixels(dataset, name)
+    stored = decode_pixels(dataset, name)
     display: DisplayImage
-    if stored.ndim == 3:
-        display = grey_of(stored, name)
+    if stored.pixels.ndim == 3:
+        display = grey_of(stored.pixels, name)
         shown_notes: tuple[str, ...] = ("a grey film coded in colour: shown as it is",)
     else:
         display, shown_notes = _display(dataset, stored)
@@ -271,29 +277,27 @@ def _from_dicom(data: bytes, digest: FileDigest, name: str, started: float) -> R
         body_part=body_part(dataset),
         view=text(dataset, "ViewPosition"),
         laterality=text(dataset, "ImageLaterality") or text(dataset, "Laterality"),
-        notes=(*notes, *shown_notes, *spacing_notes),
+        notes=(*stored.notes, *shown_notes, *spacing_notes),
         timings_ms=_timings(started, parsed),
     )
 
 
-def _display(
-    dataset: Dataset, stored: npt.NDArray[np.integer]
-) -> tuple[DisplayImage, tuple[str, ...]]:
+def _display(dataset: Dataset, stored: StoredPixels) -> tuple[DisplayImage, tuple[str, ...]]:
     """Run the grayscale pipeline on a table of stored values and look the film up in it."""
-    values = values_between(stored)
+    pixels, values, _ = stored
     padding = padding_mask(dataset, values)
     measured, notes = modality_values(dataset, values)
     shown, voi_notes = voi_values(dataset, measured, padding)
     if shown is None:
         # Counting is slow, and only percentiles need it.
-        shown = _default_window(measured, np.where(padding, 0, count(stored, values)))
+        shown = _default_window(measured, np.where(padding, 0, count(pixels, values)))
         why = voi_notes[0] if voi_notes else "no window in the header"
         voi_notes = (f"{why}: shown from percentile 0.5 to 99.5",)
     dark_is_high = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     if dark_is_high:
         shown = 1.0 - shown
     shown[padding] = 0.0
-    display = look_up(stored, values, _to_display(shown))
+    display = look_up(pixels, values, _to_display(shown))
     return display, (*notes, *voi_notes, *_polarity_notes(dataset, dark_is_high))
 
 

@@ -323,7 +323,8 @@ class Screener:
             real = decision.average_mirrored(real, mirrored[0])
         words = context_words(radiograph, context)
         probabilities = decision.fuse(real, fusion, decision.context_logits(words, fusion))
-        findings += self._limb_findings(real)
+        features = film_features(real["embedding"]) if "embedding" in real else None
+        findings += self._limb_findings(features)
         told = self.intended_use == "localise"
         verdict, reached = decision.decide(
             probabilities, calibration.at("image"), with_figures=told
@@ -348,7 +349,7 @@ class Screener:
         marked = []
         if mask is not None and lesion_probability is not None:
             marked = decision.lesions(mask, lesion_probability, placement, spec)
-        familiarity = self._familiarity(real)
+        familiarity = self._familiarity(features)
         exported = probabilities
         if self._exported_fusion != fusion:
             # The reference has the bundle's own scores: a site's would look like drift.
@@ -453,13 +454,13 @@ class Screener:
         )
         return screening.model_copy(update={"summary": in_words(film_summary(screening))})
 
-    def _familiarity(self, real: Mapping[str, npt.NDArray[np.float32]]) -> OutOfDistribution:
+    def _familiarity(self, features: npt.NDArray[np.float32] | None) -> OutOfDistribution:
         limits = self.bundle.manifest.calibration.familiarity
-        if self._familiar is None or limits is None:
+        if self._familiar is None or limits is None or features is None:
             return OutOfDistribution(
                 status="not_assessed", reason="the bundle holds no reference of familiar films"
             )
-        distance = float(self._familiar.distance(film_features(real["embedding"])))
+        distance = float(self._familiar.distance(features))
         far = distance > limits.threshold
         return OutOfDistribution(
             status="unfamiliar" if far else "familiar",
@@ -471,13 +472,13 @@ class Screener:
         )
 
     def _limb_findings(
-        self, real: Mapping[str, npt.NDArray[np.float32]]
+        self, features: npt.NDArray[np.float32] | None
     ) -> tuple[QualityFinding, ...]:
         """Refuse what shows no limb, where the bundle can tell."""
         limits = self.bundle.manifest.calibration.limb
-        if self._limb_gate is None or limits is None:
+        if self._limb_gate is None or limits is None or features is None:
             return ()
-        if self._limb_gate.score(film_features(real["embedding"])) <= limits.threshold:
+        if self._limb_gate.score(features) <= limits.threshold:
             return ()
         return (unfit("no_limb"),)
 

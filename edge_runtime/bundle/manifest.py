@@ -23,7 +23,7 @@ Head = Literal["cam", "mask", "subtype", "region", "embedding"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Interval(_Part):
@@ -44,8 +44,7 @@ class TensorSpec(_Part):
 
     def dequantize(self, stored: npt.NDArray[np.int8 | np.float32]) -> npt.NDArray[np.float32]:
         """Return real values, float32, same shape; of stored ones, or of means of them."""
-        real = stored.astype(np.float32)
-        real -= np.float32(self.zero_point)
+        real = stored - np.float32(self.zero_point)
         real *= np.float32(self.scale)
         return real
 

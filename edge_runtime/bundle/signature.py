@@ -11,22 +11,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.errors import BundleError, ConfigError
 from edge_runtime.files import write_atomically
+
+if TYPE_CHECKING:
+    # Loaded where there is a signature: a bundle without one is not to wait for it.
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SIGNATURE = "signature.json"
 REVOKED = "revoked.txt"
@@ -68,6 +62,14 @@ def generate_key(path: Path) -> str:
     ConfigError
         One of the files is there already, or cannot be written.
     """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
     public_path = path.with_name(path.name + ".pub")
     for taken in (path, public_path):
         if taken.exists():
@@ -97,6 +99,10 @@ def sign_manifest(manifest: bytes, key: Path) -> Signature:
     ConfigError
         The key cannot be read, or is none of Ed25519.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         private = load_pem_private_key(key.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
@@ -127,6 +133,10 @@ def load_trusted_keys(folder: Path) -> TrustedKeys:
     ConfigError
         There is no key, or one that cannot be read.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     keys = {}
     for path in sorted(folder.glob("*.pub")):
         try:
@@ -208,6 +218,9 @@ def check_signature(
 
 def _verified(document: bytes, manifest: bytes, source: str) -> Signature:
     """Return a signature that is one of this manifest by the key that it names."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         signature = Signature.model_validate_json(document)
         key = Ed25519PublicKey.from_public_bytes(

@@ -42,7 +42,7 @@ SiteName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Recalibration(_Part):
@@ -175,7 +175,7 @@ class SignedSite:
 class _Signed(BaseModel):
     """The file: what was signed, as text, and the signature of its UTF-8 bytes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     site: str
     signature: Signature

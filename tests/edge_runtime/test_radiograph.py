@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,19 @@ def test_inversion_is_counted_once(photometric: str, shape: str | None, windowed
     rising = row[-1] > row[0]
     assert rising == (photometric == "MONOCHROME2")
     assert {row.min().round(2), row.max().round(2)} == {0.0, 1.0}
+
+
+def test_uncompressed_pixels_are_in_memory_as_the_file_and_as_display_values_alone(
+    tmp_path: Path,
+) -> None:
+    path = save(film(ramp(1000, 1200), WindowCenter=500, WindowWidth=1000), tmp_path / "film.dcm")
+    expected = read_radiograph(path)
+    tracemalloc.start()
+    radiograph = read_radiograph(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2.3 * path.stat().st_size
+    np.testing.assert_array_equal(radiograph.display, expected.display)
 
 
 def test_linear_window_follows_the_standard() -> None:
