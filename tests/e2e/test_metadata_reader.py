@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.environment.install import make_environment
 from edge_runtime.bundle import load_bundle
-from tests.e2e.test_clean_install import environment
 
 READER = """
 import importlib.util, json, sys
@@ -44,11 +44,14 @@ def test_tensorflow_lite_support_reads_it(tiny_bundle: Path, tmp_path: Path) -> 
     bundle = load_bundle(tiny_bundle)
     model = tmp_path / "model.tflite"
     model.write_bytes(bundle.model)
-    python = environment(
-        tmp_path / "venv",
-        ["--no-deps", "tflite-support==0.4.4"],
-        ["ai-edge-litert", "numpy", "flatbuffers"],
-    ).with_name("python")
+    python = (
+        make_environment(
+            tmp_path / "venv",
+            ["--no-deps", "tflite-support==0.4.4"],
+            ["ai-edge-litert", "numpy", "flatbuffers"],
+        )
+        / "python"
+    )
     result = subprocess.run(
         [python, "-c", READER, model], capture_output=True, text=True, check=False, cwd=tmp_path
     )
