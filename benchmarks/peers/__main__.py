@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from benchmarks.harness import ROUNDS
 from benchmarks.peers.comparison import compare
-from benchmarks.peers.document import table
+from benchmarks.peers.document import sentences, table
 from edge_runtime.errors import OsteoedgeError
 from edge_runtime.files import write_atomically
 
@@ -58,6 +58,8 @@ def main(
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, peers.to_json().encode())
     Console().print(table(peers))
+    for sentence in sentences(peers):
+        typer.echo(sentence)
     if any(row.status == "failed" for row in peers.rows):
         raise typer.Exit(1)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+from rich import box
 from rich.table import Table
 
 from benchmarks.schema import Host, Interval, Status
@@ -66,31 +68,40 @@ class Peers(_Part):
 
 
 def table(peers: Peers) -> Table:
-    """Return the rows as a table."""
+    """Return the rows as a table: how many times osteoedge's, and how many steps off."""
     synthetic = ", SYNTHETIC: model trained on drawings" if peers.synthetic else ""
     rows, columns = peers.input
     title = f"{peers.backbone} {rows} x {columns}, ms on {peers.host.cpu}{synthetic}"
-    result = Table(title=title, title_justify="left")
-    result.add_column("what", no_wrap=True)
-    result.add_column("system", no_wrap=True)
-    for heading in ("threads", "p50 (95 %)", "times osteoedge's", "steps off"):
+    result = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False,
+        collapse_padding=True,
+    )  # fmt: skip
+    for heading in ("what", "system"):
+        result.add_column(heading, no_wrap=True)
+    for heading in ("thr.", "p50", "95 %", "times", "off"):
         result.add_column(heading, justify="right")
-    result.add_column("")
     for row in peers.rows:
         off = "" if row.max_steps is None else f"{row.max_steps:.2g}"
-        why = "" if row.reason is None else f"{row.status}: {row.reason}"
+        median, spread = _p50(row)
         result.add_row(
-            row.what, row.system, str(row.threads), _p50(row), _times(row.times), off, why
+            row.what, row.system, str(row.threads), median, spread, _times(row.times), off
         )
     return result
 
 
-def _p50(row: PeerRow) -> str:
+def sentences(peers: Peers) -> Iterator[str]:
+    """Yield why systems have no figures, a line each."""
+    for row in peers.rows:
+        if row.reason is not None:
+            yield f"{row.what}, {row.system}: {row.reason}"
+
+
+def _p50(row: PeerRow) -> tuple[str, str]:
     if row.p50_ms is None:
-        return "-"
+        return row.status, ""
     high = "?" if row.p50_high_ms is None else f"{row.p50_high_ms:.2f}"
-    return f"{row.p50_ms:.2f} ({row.p50_low_ms:.2f}-{high})"
+    return f"{row.p50_ms:.2f}", f"{row.p50_low_ms:.2f}-{high}"
 
 
 def _times(found: Interval | None) -> str:
-    return "-" if found is None else f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"
+    return "" if found is None else f"{found.value:.2f}"
