@@ -99,8 +99,8 @@ def sentences(peers: Peers) -> Iterator[str]:
 def _p50(row: PeerRow) -> tuple[str, str]:
     if row.p50_ms is None:
         return row.status, ""
-    high = "?" if row.p50_high_ms is None else f"{row.p50_high_ms:.2f}"
-    return f"{row.p50_ms:.2f}", f"{row.p50_low_ms:.2f}-{high}"
+    high = "?" if row.p50_high_ms is None else f"{row.p50_high_ms:.3g}"
+    return f"{row.p50_ms:.3g}", f"{row.p50_low_ms:.3g}-{high}"
 
 
 def _times(found: Interval | None) -> str:
