@@ -81,7 +81,7 @@ def table(peers: Peers) -> Table:
     for heading in ("thr.", "p50", "95 %", "times", "off"):
         result.add_column(heading, justify="right")
     for row in peers.rows:
-        off = "" if row.max_steps is None else f"{row.max_steps:.2g}"
+        off = "" if row.max_steps is None else _steps(row.max_steps)
         median, spread = _p50(row)
         result.add_row(
             row.what, row.system, str(row.threads), median, spread, _times(row.times), off
@@ -101,6 +101,10 @@ def _p50(row: PeerRow) -> tuple[str, str]:
         return row.status, ""
     high = "?" if row.p50_high_ms is None else f"{row.p50_high_ms:.3g}"
     return f"{row.p50_ms:.3g}", f"{row.p50_low_ms:.3g}-{high}"
+
+
+def _steps(steps: float) -> str:
+    return f"{steps:.0f}" if steps >= 1.0 else f"{steps:.1g}"
 
 
 def _times(found: Interval | None) -> str:
