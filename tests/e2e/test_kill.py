@@ -20,17 +20,22 @@ ROLES = ("receiver", "receiver", "folders", "worker", "outbox")
 
 
 class Sender(threading.Thread):
-    """Sends films one by one, each again until it is acknowledged, as a console does."""
+    """Sends films one by one, each again until it is acknowledged, as a console does.
+
+    It begins no further film once told that it is `enough`.
+    """
 
     def __init__(self, unit: ServedUnit, films: list[Path]) -> None:
         super().__init__(daemon=True)
         self._unit, self._films = unit, films
         self.acknowledged: list[Path] = []
-        self.stopping = False
+        self.enough = threading.Event()
 
     def run(self) -> None:
         for film in self._films:
-            while self._unit.send(film) != 0 and not self.stopping:
+            if self.enough.is_set():
+                return
+            while self._unit.send(film) != 0:
                 time.sleep(0.05)
             self.acknowledged.append(film)
 
