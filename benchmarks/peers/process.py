@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from benchmarks.harness import Query
 from benchmarks.peers.child import ABSENT, FAILED, pack, unpack
+from edge_runtime.child_process import ChildProcess
 
 # To import TensorFlow and to load a model, or to run one film: far more than any of them needs.
 _PATIENCE_S = 300.0
@@ -72,19 +68,9 @@ class Process:
     ) -> None:
         # What this environment adds to the search path is not for another one.
         kept = {k: v for k, v in os.environ.items() if not (python and k.startswith("PYTHON"))}
-        # Open for as long as the child lives.
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        mine, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [str(python or sys.executable), "-c", _BOOT, _here(), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-                env={**kept, **_QUIET},
-            )
-        self._connection = Connection(mine.detach())
+        self._child = ChildProcess(
+            [str(python or sys.executable), "-c", _BOOT, _here()], {**kept, **_QUIET}
+        )
         try:
             self.version = str(self._say((loader, str(model), threads, cores)))
         except BaseException:
@@ -126,30 +112,19 @@ class Process:
 
     def close(self) -> None:
         """End the process."""
-        self._connection.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._said.close()
+        self._child.close()
 
     def _say(self, message: Any) -> Any:
         try:
-            self._connection.send(message)
-            if not self._connection.poll(_PATIENCE_S):
+            self._child.connection.send(message)
+            if not self._child.connection.poll(_PATIENCE_S):
                 raise Unusable("failed", f"it did not answer for {_PATIENCE_S:g} s")
-            kind, content = self._connection.recv()
+            kind, content = self._child.connection.recv()
         except (EOFError, ConnectionError):
-            raise Unusable("failed", self._ended()) from None
+            raise Unusable("failed", f"its process ended ({self._child.last_words()})") from None
         if kind in (ABSENT, FAILED):
             raise Unusable("unavailable" if kind == ABSENT else "failed", content)
         return content
-
-    def _ended(self) -> str:
-        code = self._process.wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return f"its process ended ({how}{': ' + lines[-1][:200] if lines else ''})"
 
 
 class Stopwatch:

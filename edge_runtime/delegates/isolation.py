@@ -10,28 +10,21 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_runtime.bundle import ModelSpec
+from edge_runtime.child_process import ChildProcess
 from edge_runtime.delegates.base import Coverage, Delegate, Outputs
 from edge_runtime.errors import DelegateError
 
 READY, FAILED, RESULT, ALIVE = b"R", b"F", b"O", b"A"
 HEARTBEAT_S = 0.5
-# Of what native code wrote before it ended: enough for its last words.
-_LAST_WORDS = 4096
 
 
 @dataclass(frozen=True)
@@ -67,20 +60,10 @@ class IsolatedModel:
     ) -> None:
         self._spec = spec
         self._limits = limits
-        # Open for as long as the child lives.
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        mine, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge_runtime.delegates.child", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # Native libraries log here, and a result on stdout must stay readable.
-                stdout=self._said,
-                stderr=self._said,
-                env={**os.environ, **delegate.environment(), "PYTHONPATH": _import_path()},
-            )
-        self._connection = Connection(mine.detach())
+        self._child = ChildProcess(
+            [sys.executable, "-m", "edge_runtime.delegates.child"],
+            {**os.environ, **delegate.environment(), "PYTHONPATH": _import_path()},
+        )
         try:
             # The delegate itself, whatever it was made of; the child is ours, and runs this code.
             self._send(pickle.dumps((delegate, model, spec, threads)))
@@ -100,7 +83,7 @@ class IsolatedModel:
         DelegateError
             It failed, crashed or hung. The child is gone then.
         """
-        if self._connection.closed:
+        if self._child.connection.closed:
             raise DelegateError(
                 "the delegate's process has ended", "Look at its earlier failure, or restart"
             )
@@ -120,15 +103,11 @@ class IsolatedModel:
 
     def close(self) -> None:
         """End the child."""
-        self._connection.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._said.close()
+        self._child.close()
 
     def _send(self, message: bytes) -> None:
         try:
-            self._connection.send_bytes(message)
+            self._child.connection.send_bytes(message)
         except OSError:
             raise self._ended("before it was asked") from None
 
@@ -137,7 +116,7 @@ class IsolatedModel:
         while True:
             patience = min(deadline - time.monotonic(), silence)
             try:
-                if not self._connection.poll(max(patience, 0.0)):
+                if not self._child.connection.poll(max(patience, 0.0)):
                     slow = time.monotonic() >= deadline
                     what = (
                         f"took more than {limit:g} s"
@@ -148,7 +127,7 @@ class IsolatedModel:
                         f"the delegate {what} {when}, and was stopped",
                         "Look at the device, or choose another delegate",
                     )
-                message = self._connection.recv_bytes()
+                message = self._child.connection.recv_bytes()
             except (EOFError, ConnectionError):
                 raise self._ended(when) from None
             kind, content = message[:1], message[1:]
@@ -165,13 +144,8 @@ class IsolatedModel:
 
     def _ended(self, when: str) -> DelegateError:
         """Say how the child ended, and its last words."""
-        code = self._process.wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self._said.seek(max(self._said.seek(0, os.SEEK_END) - _LAST_WORDS, 0))
-        lines = self._said.read().decode(errors="replace").split("\n")
-        words = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return DelegateError(
-            f"the delegate's process ended {when} ({how}{': ' + words[:200] if words else ''})",
+            f"the delegate's process ended {when} ({self._child.last_words()})",
             "Look at the device and its driver, or choose another delegate",
         )
 

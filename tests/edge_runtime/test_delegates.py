@@ -180,11 +180,12 @@ def test_the_child_ends_with_its_parent(trained: Trained, toy: Path, tmp_path: P
     """Killed outright in the middle of a film that never ends, the parent leaves nothing behind."""
     script = tmp_path / "parent.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\n"
+        "import sys\nfrom pathlib import Path\nimport psutil\n"
         "from edge_runtime import Screener, load_bundle, read_radiograph\n"
         "screener = Screener(load_bundle(sys.argv[1]), 'external',"
         " external_delegate=Path(sys.argv[2]), external_options={'mode': 'hang', 'after': '18'})\n"
-        "print(screener._engine._model._process.pid, flush=True)\n"
+        "(child,) = psutil.Process().children()\n"
+        "print(child.pid, flush=True)\n"
         "screener.screen(read_radiograph(sys.argv[3]))\n"
     )
     film = sorted((trained.dataset / "images").iterdir())[0]
