@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import platform
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edge_runtime.delegates.compiled import CompiledLiteRtModel
 from edge_runtime.delegates.runtime import litert_version
 
 _ACCELERATOR = "libLiteRtWebGpuAccelerator.so"
+CPUINFO = Path("/proc/cpuinfo")
 # Where Vulkan's loader looks for drivers; the first two replace the folders where they are set.
 _DRIVER_VARIABLES = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 _DRIVER_FOLDERS = ("/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d")
@@ -46,6 +48,12 @@ class GpuDelegate:
         folder = Path((package and package.origin) or "").parent
         if not (folder / _ACCELERATOR).is_file():
             return Probe(False, reason=f"ai-edge-litert {version} comes without {_ACCELERATOR}")
+        if platform.machine() == "aarch64" and not _has_lse():
+            return Probe(
+                False,
+                reason=f"{_ACCELERATOR} needs a processor with LSE atomics (Armv8.1: Cortex-A55, "
+                "A75 and later); this one has none",
+            )
         try:
             ctypes.CDLL("libvulkan.so.1")
         except OSError:
@@ -82,6 +90,18 @@ class GpuDelegate:
         if not _named_software() and _only_processors():
             loaded.degraded = SOFTWARE
         return loaded
+
+
+def _has_lse() -> bool:
+    """Say whether an Arm processor has the atomics without which the accelerator kills its process.
+
+    Also where the system does not tell: the delegate runs in a child process.
+    """
+    try:
+        words = CPUINFO.read_text(errors="replace").split()
+    except OSError:
+        return True
+    return "Features" not in words or "atomics" in words
 
 
 def _drivers() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -289,6 +290,24 @@ def test_the_gpu_on_a_software_driver(
     same(screening, reference)
     assert screening.delegate.name == "gpu"
     assert "the Vulkan driver computes on the CPU" in " ".join(screening.degraded)
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "refused"),
+    [("aarch64", "Features\t: fp asimd evtstrm crc32 cpuid\nCPU part\t: 0xd08\n", True),
+     ("aarch64", "Features\t: fp asimd evtstrm crc32 atomics cpuid\nCPU part\t: 0xd0b\n", False),
+     ("aarch64", "", False),
+     ("x86_64", "flags\t\t: fpu cx8\n", False)],
+)  # fmt: skip
+def test_an_arm_processor_that_the_accelerator_would_crash_on(
+    machine: str, cpuinfo: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(gpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    probe = gpu.GpuDelegate().probe()
+    assert ("LSE" in probe.reason) == refused
+    assert not (refused and probe.available)
 
 
 def test_a_gpu_without_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
