@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from edge_runtime.bundle import ModelBundle
 from edge_runtime.delegates import RANKING, find_delegate
 from edge_runtime.delegates.isolation import Limits
 from edge_runtime.dicom_codecs import register_codecs
-from edge_runtime.engine import open_delegate
+from edge_runtime.engine import load_unproven
 from edge_runtime.errors import DelegateError
 from edge_runtime.proof import Proof
 
@@ -119,10 +120,10 @@ def _examine_delegate(
     golden: Literal["reproduced", "failed", "not_asked"] = "not_asked"
     why, distance = "", None
     if probe.available and bundle is not None:
-        proof = Proof(bundle)
         try:
-            model = open_delegate(bundle, proof, delegate, 1, Limits())
-            found = proof.measure(model)
+            with closing(load_unproven(bundle, delegate, 1, Limits())) as model:
+                found = Proof(bundle).check(name, model)
+                degraded += (model.degraded,) if model.degraded else ()
         except DelegateError as error:
             golden, why = "failed", error.what
         else:
@@ -132,8 +133,6 @@ def _examine_delegate(
                 mean_steps=found.mean_steps,
                 probability=found.probability,
             )
-            degraded += (model.degraded,) if model.degraded else ()
-            model.close()
     return DelegateFindings(
         name=name,
         rank=rank + 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,20 @@ class Distance:
 
     heads: Mapping[str, Steps]
     probability: float
+
+    @classmethod
+    def farthest(cls, found: Sequence[Distance]) -> Distance:
+        """Return the largest of each figure."""
+        return cls(
+            heads={
+                head: Steps(
+                    max(distance.heads[head].largest for distance in found),
+                    max(distance.heads[head].mean for distance in found),
+                )
+                for head in found[0].heads
+            },
+            probability=max(distance.probability for distance in found),
+        )
 
     @property
     def max_steps(self) -> float:
@@ -79,8 +93,8 @@ class Proof:
             for number in range(len(self._questions))
         ]
 
-    def check(self, name: str, model: LoadedModel, only: int | None = None) -> None:
-        """Ask a delegate.
+    def check(self, name: str, model: LoadedModel, only: int | None = None) -> Distance:
+        """Ask a delegate; return how far its answers are off, the farthest of those asked for.
 
         Parameters
         ----------
@@ -102,12 +116,16 @@ class Proof:
                 "Export it with this version, or choose another delegate",
             )
         numbers = range(len(self._questions))
+        found = []
         for number in numbers if only is None else [only % len(numbers)]:
-            if found := self._ask(model, number).beyond(tolerance):
+            distance = self._ask(model, number)
+            if beyond := distance.beyond(tolerance):
                 raise DelegateError(
-                    f"{name} does not reproduce golden vector {number}: {found}",
+                    f"{name} does not reproduce golden vector {number}: {beyond}",
                     "Do not serve with it; choose another delegate or another version of it",
                 )
+            found.append(distance)
+        return Distance.farthest(found)
 
     def measure(self, model: LoadedModel) -> Distance:
         """Return how far a delegate's answers are off, the farthest of all golden vectors.
@@ -117,16 +135,8 @@ class Proof:
         DelegateError
             It fails.
         """
-        found = [self._ask(model, number) for number in range(len(self._questions))]
-        return Distance(
-            heads={
-                head: Steps(
-                    max(distance.heads[head].largest for distance in found),
-                    max(distance.heads[head].mean for distance in found),
-                )
-                for head in self._references[0]
-            },
-            probability=max(distance.probability for distance in found),
+        return Distance.farthest(
+            [self._ask(model, number) for number in range(len(self._questions))]
         )
 
     def _ask(self, model: LoadedModel, number: int) -> Distance:
