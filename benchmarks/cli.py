@@ -92,7 +92,7 @@ def bench(
         figures, measured = models[0], read_bench(models[0])
     else:
         measured = _measure(
-            models, _delegates(delegates), _threads(threads),
+            models, _delegates(delegates), thread_counts(threads),
             seconds=seconds, films=films, dataset=dataset, where=where,
             library=external_delegate, options=key_values(external_option or []), silent=as_json,
         )  # fmt: skip
@@ -172,7 +172,14 @@ def _measure(
     return Bench(host=host, rows=rows, ratios=ratios, films=stages, queue=queue)
 
 
-def _threads(text: str) -> list[int]:
+def thread_counts(text: str) -> list[int]:
+    """Return what --threads names: numbers with commas.
+
+    Raises
+    ------
+    ConfigError
+        It is no such list, or a number is not within 1 to 64.
+    """
     counts = _listed(text)
     if not counts or not all(part.isdecimal() and 1 <= int(part) <= 64 for part in counts):
         raise ConfigError(

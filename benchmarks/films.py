@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from pathlib import Path
 
 import cv2
@@ -227,6 +226,6 @@ def _measured(
             "total_ms": total.value,
             "total_low_ms": total.low,
             # Where films took very different times, so few do not bound it.
-            "total_high_ms": total.high if isfinite(total.high) else None,
+            "total_high_ms": total.known_high,
         }
     )

@@ -49,6 +49,11 @@ class Percentile:
     low: float
     high: float
 
+    @property
+    def known_high(self) -> float | None:
+        """`high`, or None where it is infinite, which JSON cannot write."""
+        return self.high if math.isfinite(self.high) else None
+
 
 @dataclass(frozen=True)
 class Latencies:

@@ -109,11 +109,7 @@ def benchmark(
             _look(trial, films, where, meter, seconds, answering)
             answering(1.0)
     rows = tuple(trial.row() for trial in trials)
-    counted = [
-        (row, trial)
-        for row, trial in zip(rows, trials, strict=True)
-        if row.status == "ok" and not row.software_gpu and row.suspicious is None
-    ]
+    counted = [(row, trial) for row, trial in zip(rows, trials, strict=True) if row.ranked]
     return rows, _ratios(counted), harness_us
 
 

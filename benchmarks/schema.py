@@ -158,6 +158,11 @@ class Row(_Part):
         """What names the row among those of a run, and among those of another run."""
         return f"{self.bundle.partition(' ')[0]} {self.variant} {self.delegate}/{self.threads}"
 
+    @property
+    def ranked(self) -> bool:
+        """Whether its latency is held against others: measured on hardware, and believed."""
+        return self.status == "ok" and not self.software_gpu and self.suspicious is None
+
     @model_validator(mode="after")
     def _nothing_is_left_out(self) -> Self:
         null = {name for name in FIGURES if getattr(self, name) is None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -128,5 +127,4 @@ def _screen(times: Latencies) -> dict[str, Any]:
 
 def _ends(found: Percentile) -> dict[str, float | None]:
     """Return a percentile and its interval; None for an end that is not known."""
-    high = found.high if math.isfinite(found.high) else None
-    return {"": found.value, "_low": found.low, "_high": high}
+    return {"": found.value, "_low": found.low, "_high": found.known_high}

@@ -145,7 +145,7 @@ def accuracy(rows: Sequence[tuple[str, Row]]) -> str:
     answers.tick_params(axis="y", left=False, labelleft=False)
     _bare(answers)
     for height, (_, row) in _from_top(rows):
-        colour = _GREY if row.software_gpu or row.suspicious else _BLUE
+        colour = _BLUE if row.ranked else _GREY
         _point(
             axes, height, "o", 6, colour,
             row.screen_p50_ms, row.screen_p50_low_ms, row.screen_p50_high_ms,

@@ -38,8 +38,8 @@ def write_page(path: Path, bench: Bench) -> None:
     timed = sorted(
         (named for named in ran if named[1].p50_ms is not None), key=lambda named: _p50(named[1])
     )
-    ranked = [named for named in timed if not _unranked(named[1])]
-    others = [named for named in timed if _unranked(named[1])]
+    ranked = [named for named in timed if named[1].ranked]
+    others = [named for named in timed if not named[1].ranked]
     coded, sized = _by_coding(bench.films), _by_size(bench.films)
     environment = Environment(
         loader=PackageLoader("benchmarks.page", "."), autoescape=True, undefined=StrictUndefined,

@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from benchmarks.cli import thread_counts
 from benchmarks.harness import ROUNDS
 from benchmarks.peers.comparison import compare
 from benchmarks.peers.document import sentences, table
-from edge_runtime.errors import OsteoedgeError
+from edge_runtime.errors import ConfigError, OsteoedgeError
 from edge_runtime.files import write_atomically
 
 
@@ -36,16 +37,13 @@ def main(
 
     Example: `python -m benchmarks.peers knee.osteo --float32 knee.fp32.tflite --out peers.json`
     """
-    counts = [part.strip() for part in threads.split(",")]
-    if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in counts):
-        raise typer.BadParameter(f"{threads!r}: write --threads 1,2")
     errors = Console(stderr=True, highlight=False)
     try:
         with errors.status("peers") as status:
             peers = compare(
                 bundle,
                 float32,
-                [int(part) for part in counts],
+                thread_counts(threads),
                 tflite_runtime=tflite_runtime,
                 queries=-(-queries // ROUNDS) * ROUNDS,
                 films=-(-films // ROUNDS) * ROUNDS,
@@ -53,7 +51,7 @@ def main(
             )
     except OsteoedgeError as error:
         errors.print("[bold red]Error[/]", escape(str(error)), soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, peers.to_json().encode())
