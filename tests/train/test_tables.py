@@ -111,6 +111,23 @@ def test_a_reader_comes_first_and_rare_tumours_are_reckoned(drawn: Path, tables:
     assert "per 1,000 films" in (out / "report.html").read_text()
 
 
+def test_many_models_are_shown_whole_in_a_narrow_terminal(drawn: Path, tables: Path) -> None:
+    films = load_dataset(drawn).films
+    models = [tables / f"another-system-{seed}.csv" for seed in range(5)]
+    for seed, path in enumerate(models):
+        system(films, seed).to_csv(path, index=False)
+    out = tables / "many"
+    said = must(osteoedge("evaluate", *models, drawn, "--out", out)).stdout
+    assert "…" not in said
+    assert max(len(line) for line in said.splitlines() if "│" in line) <= 80
+    shown = json.loads((out / "metrics.json").read_text())["models"]
+    assert len(shown) == 5
+    for model in shown:
+        assert said.count(model["name"]) == 1
+        tumour = model["metrics"]["auc_tumour"]
+        assert f"({tumour['low']:.3f}-{tumour['high']:.3f})" in said
+
+
 def test_films_without_labels_are_false_alarms(drawn: Path, tables: Path, tmp_path: Path) -> None:
     films = pd.read_csv(drawn / "radiographs.csv").assign(label=None)
     films.to_csv(tmp_path / "radiographs.csv", index=False)

@@ -37,6 +37,9 @@ from train.progress import bar, counting
 HEADLINE = ("auc_macro", "auc_tumour", "auc_malignant", "spec_at_sens90", "dice_tumour",
             "false_mask_rate", "froc_sens_at_1", "ece", "coverage")  # fmt: skip
 
+# Columns; what rich measures of a table in a terminal is never wider than the terminal.
+_UNBOUNDED = 100_000
+
 
 @dataclass(frozen=True)
 class _Evaluated:
@@ -79,29 +82,45 @@ class Evaluation:
     errors: list[OsteoedgeError]
 
     def print_table(self) -> None:
-        """Print the headline figures, one column a model."""
+        """Print the headline figures, one column a model, below each other what is too wide."""
+        console, left = Console(), list(self.metrics)
+        unbounded = console.options.update_width(_UNBOUNDED)
+        while left:
+            beside = len(left)
+            while (
+                beside > 1
+                and console.measure(self._table(left[:beside]), options=unbounded).minimum
+                > console.width
+            ):
+                beside -= 1
+            console.print(self._table(left[:beside]))
+            left = left[beside:]
+        for name, metric in (self.alarms or {}).items():
+            console.print(f"films without a label, {name}: {_cell(metric)}")
+
+    def _table(self, names: Sequence[str]) -> Table:
         table = Table(title="95 % intervals by patient bootstrap", title_justify="left")
         table.add_column("metric")
-        for name in self.metrics:
+        for name in names:
             table.add_column(name, justify="right")
         first = next(iter(self.metrics.values()))
         points = [name for name in first if "." in name]
         for name in (*HEADLINE, *points):
-            table.add_row(name, *(_cell(found.get(name)) for found in self.metrics.values()))
+            table.add_row(name, *(_cell(self.metrics[model].get(name)) for model in names))
         for figure in ("auc_macro", "auc_tumour"):
             leads = {row.other: row for row in self.comparisons if row.figure == figure}
             if leads:
-                cells = (_lead(leads.get(name)) for name in self.metrics)
-                table.add_row(f"{figure} of the first, less this", *cells)
+                table.add_row(
+                    f"{figure} of the first, less this", *(_lead(leads.get(name)) for name in names)
+                )
         if self.paths:
             for figure in ("auc_macro", "auc_tumour", "flips", "referral_flips"):
                 changes = {path.model: getattr(path, figure) for path in self.paths}
-                cells = (_cell(changes.get(name)) for name in self.metrics)
-                table.add_row(f"through DICOM, change: {figure}", *cells)
-        if self.alarms is not None:
-            for name, metric in self.alarms.items():
-                table.add_row(f"films without a label, {name}", _cell(metric))
-        Console().print(table)
+                table.add_row(
+                    f"through DICOM, change: {figure}",
+                    *(_cell(changes.get(name)) for name in names),
+                )
+        return table
 
 
 def evaluate_models(
