@@ -144,8 +144,8 @@ def _measure(
     from rich.console import Console
     from rich.progress import Progress
 
-    from benchmarks.films import measure_films
-    from benchmarks.latency import benchmark
+    from benchmarks.delegates.latency import benchmark
+    from benchmarks.films.every_coding import measure_films
     from benchmarks.machine.condition import condition
     from benchmarks.machine.host import describe_host
     from benchmarks.schema import Bench

@@ -32,7 +32,7 @@ from pydicom import dcmread
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.film import write_film
+from benchmarks.films.film import write_film
 from edge_runtime.files import write_atomically
 
 ROWS, COLUMNS = 2500, 3072

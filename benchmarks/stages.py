@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.film import write_film
+from benchmarks.delegates.latency import cold_start
+from benchmarks.films.film import write_film
 from benchmarks.harness import ROUNDS, Latencies, Percentile, Query, measure, null_query_us, ratio
 from benchmarks.imports import import_costs
-from benchmarks.latency import cold_start
 from benchmarks.machine.condition import condition
 from benchmarks.machine.host import describe_host
 from edge_runtime.bundle import ModelBundle, load_bundle

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.film import write_film
+from benchmarks.films.film import write_film
 from benchmarks.harness import Latencies, Query, measure, ratio
 from benchmarks.machine.condition import condition
 from benchmarks.machine.host import describe_host

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import latency
+from benchmarks.delegates import latency
+from benchmarks.delegates.models import open_models
 from benchmarks.harness import ROUNDS, Latencies
-from benchmarks.models import open_models
 from benchmarks.schema import FIGURES, Bench, Row
 from edge_runtime import delegates
 from edge_runtime.bundle import (

@@ -11,7 +11,9 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from benchmarks import cli, films, latency
+from benchmarks import cli
+from benchmarks.delegates import latency
+from benchmarks.films import every_coding
 from benchmarks.machine import condition as condition_module
 from benchmarks.report import read_bench, write_bench
 from benchmarks.schema import Bench
@@ -41,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return answer.films, answer.queue
 
     monkeypatch.setattr(latency, "benchmark", benchmark)
-    monkeypatch.setattr(films, "measure_films", measure_films)
+    monkeypatch.setattr(every_coding, "measure_films", measure_films)
     monkeypatch.setattr(condition_module, "condition", condition)
     return said
 

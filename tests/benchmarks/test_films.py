@@ -10,10 +10,10 @@ import pytest
 from pydicom import dcmread
 from pydicom.pixels import get_decoder
 
-from benchmarks import backlog, films
-from benchmarks.codings import CODINGS, LOSSLESS
-from benchmarks.film import draw_film, film_dataset
-from benchmarks.films import STAGES, measure_films
+from benchmarks.films import backlog, every_coding
+from benchmarks.films.codings import CODINGS, LOSSLESS
+from benchmarks.films.every_coding import STAGES, measure_films
+from benchmarks.films.film import draw_film, film_dataset
 from benchmarks.schema import FilmStages, QueueCost
 from edge_runtime.bundle import load_bundle
 from edge_runtime.dicom_codecs import PLUGIN_OF
@@ -29,12 +29,12 @@ WRITTEN = ("explicit VR", "RLE", "JPEG-LS", "JPEG baseline, 8 bits")
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(films, "CODINGS", {name: CODINGS[name] for name in WRITTEN})
-    monkeypatch.setattr(films, "ROWS", 152)
-    monkeypatch.setattr(films, "COLUMNS", 125)
-    monkeypatch.setattr(films, "SIDES", (96, 192))
-    monkeypatch.setattr(films, "_COUNT", 2)
-    monkeypatch.setattr(films, "_SECONDS", 0.0)
+    monkeypatch.setattr(every_coding, "CODINGS", {name: CODINGS[name] for name in WRITTEN})
+    monkeypatch.setattr(every_coding, "ROWS", 152)
+    monkeypatch.setattr(every_coding, "COLUMNS", 125)
+    monkeypatch.setattr(every_coding, "SIDES", (96, 192))
+    monkeypatch.setattr(every_coding, "_COUNT", 2)
+    monkeypatch.setattr(every_coding, "_SECONDS", 0.0)
     monkeypatch.setattr(backlog, "LENGTHS", (1, 3))
     monkeypatch.setattr(backlog, "ROWS", 152)
     monkeypatch.setattr(backlog, "COLUMNS", 125)
@@ -113,7 +113,7 @@ def test_a_coding_that_cannot_be_written_or_read_says_why(
 
     monkeypatch.setattr(imagecodecs, "jpegls_encode", lacking)
     monkeypatch.setattr("edge_runtime.batch.read_radiograph", refused)
-    monkeypatch.setattr(films, "measure_queue", no_queue)
+    monkeypatch.setattr(every_coding, "measure_queue", no_queue)
     measured, _ = measure_films(tiny_bundle)
     kinds = by_coding(measured)
     unavailable = {name: row for name, row in kinds.items() if row.status == "unavailable"}

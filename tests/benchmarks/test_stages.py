@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import stages
-from benchmarks.film import write_film
+from benchmarks.films.film import write_film
 from benchmarks.harness import Percentile
 from benchmarks.imports import by_package
 from benchmarks.stages import Bound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.suspicion import (
+from benchmarks.delegates.suspicion import (
     NeverTheSame,
     answers_of_others,
     kept_answers,

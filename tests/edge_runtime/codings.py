@@ -11,8 +11,8 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from benchmarks import codings
-from benchmarks.codings import Coding, Pixels, put_fragments, put_pixels
+from benchmarks.films import codings
+from benchmarks.films.codings import Coding, Pixels, put_fragments, put_pixels
 from tests.edge_runtime.films import film, ramp
 
 TWELVE_BITS = {"BitsStored": 12, "HighBit": 11}

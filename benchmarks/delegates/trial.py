@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from benchmarks.delegates.models import Model
+from benchmarks.delegates.systems import Place, System, UnavailableError, What, how_wrong, load
 from benchmarks.harness import Latencies, Percentile
-from benchmarks.models import Model
 from benchmarks.schema import FIGURES, Row, Status, absent
-from benchmarks.systems import Place, System, UnavailableError, What, how_wrong, load
 from edge_runtime.errors import DelegateError
 
 _UNBOUND = "too few independent queries to bound it"

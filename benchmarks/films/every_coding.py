@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.backlog import measure_queue
-from benchmarks.codings import CODINGS
-from benchmarks.film import draw_film, film_dataset
+from benchmarks.films.backlog import measure_queue
+from benchmarks.films.codings import CODINGS
+from benchmarks.films.film import draw_film, film_dataset
 from benchmarks.harness import Latencies, Query, measure
 from benchmarks.schema import FilmStages, QueueCost, Status
 from edge_runtime.batch import screen_files

@@ -11,16 +11,16 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from benchmarks.harness import Query
-from benchmarks.models import BundledModel, FloatNetwork, Model
-from benchmarks.schema import Coverage, Error
-from benchmarks.suspicion import (
+from benchmarks.delegates.models import BundledModel, FloatNetwork, Model
+from benchmarks.delegates.suspicion import (
     NeverTheSame,
     answers_of_others,
     kept_answers,
     new_films,
     too_few_cycles,
 )
+from benchmarks.harness import Query
+from benchmarks.schema import Coverage, Error
 from edge_runtime import delegates
 from edge_runtime.delegates import Delegate, find_delegate
 from edge_runtime.delegates.gpu import SOFTWARE

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, get_args
 
 import cv2
 
-from benchmarks.accuracy import measure_accuracy
+from benchmarks.delegates.accuracy import measure_accuracy
+from benchmarks.delegates.models import BundledModel, Model, open_models
+from benchmarks.delegates.systems import Place, Unit, What
+from benchmarks.delegates.trial import BrokenTrialError, Trial
 from benchmarks.harness import measure, null_query_us, ratio
 from benchmarks.machine.energy import Meter, Unavailable, find_meter, measure_energy
-from benchmarks.models import BundledModel, Model, open_models
 from benchmarks.schema import Interval, Ratio, Row
-from benchmarks.systems import Place, Unit, What
-from benchmarks.trial import BrokenTrialError, Trial
 from edge_runtime.errors import DelegateError
 
 if TYPE_CHECKING:

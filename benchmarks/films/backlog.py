@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from benchmarks.film import film_dataset
+from benchmarks.films.film import film_dataset
 from benchmarks.schema import QueueCost
 from edge_runtime.errors import DelegateError
 from edge_runtime.intake.understanding import enter, understand

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation
 
-from benchmarks.codings import CODINGS, Coding, put_pixels
+from benchmarks.films.codings import CODINGS, Coding, put_pixels
 
 # Anybody's: they name no film and no study that exists.
 _INSTANCE = UID("2.25.117290743201938442157603396104587721004")
