@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from edge_runtime.bundle import ModelBundle, load_bundle
     from edge_runtime.radiograph import Radiograph, read_radiograph
-    from edge_runtime.screener import Screener, Screening
+    from edge_runtime.screener import Screener
+    from edge_runtime.screening import Screening
 
 __all__ = [
     "ModelBundle",
@@ -32,7 +33,7 @@ _HOMES = {
     "ModelBundle": "edge_runtime.bundle",
     "Radiograph": "edge_runtime.radiograph",
     "Screener": "edge_runtime.screener",
-    "Screening": "edge_runtime.screener",
+    "Screening": "edge_runtime.screening",
     "load_bundle": "edge_runtime.bundle",
     "read_radiograph": "edge_runtime.radiograph",
 }

@@ -18,7 +18,8 @@ from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph, find_radiographs, read_header, read_radiograph
 from edge_runtime.reports.document import screening_json
 from edge_runtime.reports.overlay import activation_png, mask_png, overlay_png
-from edge_runtime.screener import STANDING_SENTENCE, Screener, Screening, source_of
+from edge_runtime.screener import Screener, source_of
+from edge_runtime.screening import STANDING_SENTENCE, Screening
 
 DICOM_FORMATS = ("sr", "sc", "seg")
 FORMATS = ("json", "png", "mask", "cam", *DICOM_FORMATS)

@@ -8,29 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from edge_runtime.phrases import LANGUAGES, Language, Phrase, Value, remedy, say
-
-if TYPE_CHECKING:
-    from edge_runtime.bundle import OperatingPoint
-    from edge_runtime.decision import Decision
-    from edge_runtime.screener import Film, Lesion, Screening
+from edge_runtime.bundle import OperatingPoint
+from edge_runtime.decision import Decision
+from edge_runtime.phrases import LANGUAGES, Phrase, Value, remedy, say
+from edge_runtime.screening import Film, Lesion, Screening, Summary
 
 _FLAGGED = ("urgent_review", "routine_review")
 # More areas than these are counted, not described.
 _DESCRIBED = 3
-
-
-class Summary(BaseModel):
-    """The preliminary summary of a film, as its document has it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    phrases: tuple[Phrase, ...] = Field(description="in the order in which they are read")
-    text: dict[Language, tuple[str, ...]] = Field(description="each phrase in words, by language")
 
 
 def in_words(phrases: tuple[Phrase, ...]) -> Summary:

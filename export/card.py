@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 
 from edge_runtime.bundle import LABELS, Fitness, Manifest
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from export.bounds import MALIGNANT_PATIENTS
 from train.dataset.ages import age_bands
 from train.dataset.split import PARTS

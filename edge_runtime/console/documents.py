@@ -12,7 +12,7 @@ from edge_runtime.decision import Decision
 from edge_runtime.drift.reference import Figure
 from edge_runtime.feedback.reads import Verdict
 from edge_runtime.quality import QualityFinding
-from edge_runtime.screener import BundleUse, Context, Lesion, OutOfDistribution, Screening
+from edge_runtime.screening import BundleUse, Context, Lesion, OutOfDistribution, Screening
 from edge_runtime.spool import FilmState
 from edge_runtime.unit.machine import Battery
 from edge_runtime.unit.status import DestinationStatus, DiskStatus

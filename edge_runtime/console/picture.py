@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.reports.overlay import film_png
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 # Of the longer side, pixels: more than any tablet shows.
 _LONGEST = 4096

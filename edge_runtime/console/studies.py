@@ -36,7 +36,7 @@ from edge_runtime.drift.status import drift_status
 from edge_runtime.feedback.reads import last_verdict
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.policy import Language
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.database import utc
 from edge_runtime.spool.states import TAKEN_BACK

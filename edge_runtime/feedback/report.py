@@ -15,7 +15,7 @@ from edge_runtime.feedback.headers import keep_missing_headers
 from edge_runtime.feedback.reads import link_reads
 from edge_runtime.feedback.recall import Cases, false_alarms, misses, open_cases
 from edge_runtime.feedback.week import Week
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from edge_runtime.spool import Spool
 
 CHART_WEEKS = 13

@@ -17,7 +17,7 @@ from edge_runtime.reports.device import equipment
 from edge_runtime.reports.header import FilmSource, complete_image, read_source, series_description
 from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.overlay import LONG_SIDE, draw_overlay
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 # Of the file. 10 s at 256 kbit/s, a link that several units share.
 MAX_BYTES = 300_000

@@ -8,7 +8,7 @@ import highdicom.sr as sr
 from pydicom.sr.codedict import codes
 
 from edge_runtime.reports.uids import derived_uid
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 MANUFACTURER = "osteoedge"
 MODEL_NAME = "bone-tumour check"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 
 def screening_json(screening: Screening) -> bytes:

@@ -19,7 +19,7 @@ from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, result_uid, series_uid
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 from edge_runtime.summary import film_summary
 
 # What is made of one film alone; a report is of a study.

@@ -13,7 +13,7 @@ from edge_runtime.decision import Decision, to_film
 from edge_runtime.preprocess import InputSpec, place
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 LONG_SIDE, MIN_WIDTH = 1024, 640
 # Okabe and Ito's palette, told apart by colour-blind readers; OpenCV wants blue, green, red.

@@ -16,7 +16,7 @@ from edge_runtime.rejection import Reason
 from edge_runtime.reports.device import MANUFACTURER, MODEL_NAME, observer
 from edge_runtime.reports.header import complete, read_source, requested_procedures
 from edge_runtime.reports.instance import Instance
-from edge_runtime.screener import SOFTWARE
+from edge_runtime.screening import SOFTWARE
 
 SERIES_NUMBER = 9904
 

@@ -13,7 +13,7 @@ from edge_runtime.reports.device import MANUFACTURER, equipment
 from edge_runtime.reports.header import complete_image, read_source, series_description
 from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.uids import derived_uid, tracking_uid
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 SERIES_NUMBER = 9903
 

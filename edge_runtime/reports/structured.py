@@ -27,7 +27,7 @@ from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import tracking_uid
 from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
-from edge_runtime.screener import Lesion, Screening
+from edge_runtime.screening import Lesion, Screening
 
 # High, so that a viewer that sorts by number shows the films first.
 SERIES_NUMBER = 9901

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from edge_runtime.decision import Decision
 from edge_runtime.phrases import Phrase
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from typing import Literal
 
 from edge_runtime.policy import Language
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 
 ResultKind = Literal["sr", "sc", "seg", "ko"]
 

@@ -17,7 +17,7 @@ from edge_runtime.bundle import Purpose, SiteUse
 from edge_runtime.drift.status import DriftStatus, drift_line, drift_status
 from edge_runtime.engine import DelegateUse
 from edge_runtime.errors import ConfigError, GateError
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from edge_runtime.spool import Spool, audit
 from edge_runtime.spool.database import utc
 from edge_runtime.unit import figures

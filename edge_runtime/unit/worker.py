@@ -33,7 +33,8 @@ from edge_runtime.reports.rejection_note import Reference, rejection_note
 from edge_runtime.reports.structured import study_report
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, derived_uid, result_uid, series_uid
-from edge_runtime.screener import SOFTWARE, Screener, Screening, source_of
+from edge_runtime.screener import Screener, source_of
+from edge_runtime.screening import SOFTWARE, Screening
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.audit import hashed
 from edge_runtime.spool.database import RESULTS, set_settings

@@ -24,7 +24,7 @@ from edge_runtime.bundle import (
     write_site,
 )
 from edge_runtime.errors import ConfigError, OsteoedgeError
-from edge_runtime.screener import SOFTWARE
+from edge_runtime.screening import SOFTWARE
 from export.bounds import MALIGNANT_PATIENTS
 from export.site.films import (
     SiteFilms,

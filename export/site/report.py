@@ -14,7 +14,7 @@ from rich.table import Table
 
 from edge_runtime.bundle import Change, Interval, Manifest, OperatingPoint, SiteFile, SiteFit
 from edge_runtime.files import write_atomically
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from export.card import to_page
 from export.site.measure import REFERRED
 from train.evaluate.charts import reliability_png

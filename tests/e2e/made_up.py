@@ -26,7 +26,7 @@ from edge_runtime.console.documents import (
 from edge_runtime.decision import Decision
 from edge_runtime.phrases import Language, Phrase, remedy, say
 from edge_runtime.quality import QualityFinding
-from edge_runtime.screener import (
+from edge_runtime.screening import (
     STANDING_SENTENCE,
     Context,
     Film,

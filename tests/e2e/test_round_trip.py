@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from edge_runtime.phrases import Phrase, say
 from edge_runtime.reports import codes as own
 from edge_runtime.reports.wording import SERIES
-from edge_runtime.screener import STANDING_SENTENCE, Screening
+from edge_runtime.screening import STANDING_SENTENCE, Screening
 from tests.conftest import Trained
 from tests.e2e.archived import RESULTS, Archived, archived
 from tests.edge_runtime.screenings import check

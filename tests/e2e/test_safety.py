@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from edge_runtime.bundle import generate_key, load_bundle, sign_bundle, write_bundle
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 from edge_runtime.spool.audit import entries, hashed
 from tests.conftest import Trained, must, osteoedge
 from tests.e2e.archived import RESULTS, Archived, archived, rejected_by

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from edge_runtime.console import server
 from edge_runtime.console.accounts import make_token
-from edge_runtime.screener import Screening
+from edge_runtime.screening import Screening
 from edge_runtime.spool import FilmState, Spool
 from edge_runtime.spool.studies import claim_study, report_study
 from edge_runtime.spool.work import NewResult, claim_film, finish

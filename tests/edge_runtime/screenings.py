@@ -24,7 +24,7 @@ from edge_runtime.preprocess import InputSpec
 from edge_runtime.reports.instance import Instance
 from edge_runtime.reports.study import Predecessor, ReportedFilm, StudySummary
 from edge_runtime.reports.uids import WorkIdentity, result_uid, series_uid
-from edge_runtime.screener import (
+from edge_runtime.screening import (
     STANDING_SENTENCE,
     BundleUse,
     Context,

@@ -12,7 +12,7 @@ from typing import Any
 from edge_runtime.bundle import OperatingPoint
 from edge_runtime.phrases import Phrase
 from edge_runtime.quality import unfit
-from edge_runtime.screener import Film, Lesion, OutOfDistribution, Screening
+from edge_runtime.screening import Film, Lesion, OutOfDistribution, Screening
 from edge_runtime.summary import film_summary, in_words, study_summary
 from tests.edge_runtime.screenings import screening, triage
 

@@ -18,7 +18,7 @@ import pytest
 from edge_runtime.drift.watch import begin_watch, judge_blocks
 from edge_runtime.phrases import LANGUAGES, Phrase, remedy, say, words
 from edge_runtime.quality import QualityFinding
-from edge_runtime.screener import STANDING_SENTENCE, Lesion
+from edge_runtime.screening import STANDING_SENTENCE, Lesion
 from edge_runtime.unit.status import DEGRADED_SETTING
 from tests.conftest import ROOT
 from tests.edge_runtime.consoles import BUNDLE, Console, console_at_work, film_of

@@ -24,7 +24,8 @@ from edge_runtime.delegates.isolation import IsolatedModel, Limits
 from edge_runtime.engine import RESTARTS
 from edge_runtime.errors import DelegateError
 from edge_runtime.radiograph import Radiograph, read_radiograph
-from edge_runtime.screener import Screener, Screening
+from edge_runtime.screener import Screener
+from edge_runtime.screening import Screening
 from tests.conftest import Trained, must, need, osteoedge
 
 SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")

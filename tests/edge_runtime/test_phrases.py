@@ -19,7 +19,7 @@ from edge_runtime.errors import RadiographError
 from edge_runtime.phrases import FSI, LANGUAGES, PDI, Language, Phrase, catalogue, say, words
 from edge_runtime.quality import QualityFinding, part_named
 from edge_runtime.reports.wording import HEADLINES
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 
 DEVICE = Path(errors.__file__).parent
 # What a verdict must not say; the standing sentence denies it.

@@ -16,7 +16,7 @@ from edge_runtime import Screener, load_bundle, read_radiograph
 from edge_runtime.decision import to_film
 from edge_runtime.preprocess import place
 from edge_runtime.reports import codes as own
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from tests.conftest import Trained, must, osteoedge
 from tests.edge_runtime.films import save
 from tests.edge_runtime.screenings import check, hospital_film, texts

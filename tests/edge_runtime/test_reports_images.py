@@ -25,7 +25,7 @@ from edge_runtime.reports.overlay import draw_overlay
 from edge_runtime.reports.segmentation import lesion_segmentation
 from edge_runtime.reports.study import ReportedFilm
 from edge_runtime.reports.wording import HEADLINES
-from edge_runtime.screener import STANDING_SENTENCE, Screening
+from edge_runtime.screening import STANDING_SENTENCE, Screening
 from tests.edge_runtime.films import ramp
 from tests.edge_runtime.screenings import (
     MADE_AT,

@@ -26,13 +26,7 @@ from edge_runtime.reports import codes as own
 from edge_runtime.reports.header import series_description
 from edge_runtime.reports.study import Predecessor, ReportedFilm
 from edge_runtime.reports.wording import HEADLINES
-from edge_runtime.screener import (
-    STANDING_SENTENCE,
-    Film,
-    Lesion,
-    OutOfDistribution,
-    Screening,
-)
+from edge_runtime.screening import STANDING_SENTENCE, Film, Lesion, OutOfDistribution, Screening
 from edge_runtime.summary import study_summary
 from tests.edge_runtime import summaries
 from tests.edge_runtime.screenings import (

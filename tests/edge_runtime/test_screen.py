@@ -21,7 +21,8 @@ from edge_runtime.errors import UnsupportedRadiographError
 from edge_runtime.phrases import LANGUAGES
 from edge_runtime.preprocess import to_network_pixels
 from edge_runtime.radiograph import read_radiograph
-from edge_runtime.screener import STANDING_SENTENCE, Screener, source_of
+from edge_runtime.screener import Screener, source_of
+from edge_runtime.screening import STANDING_SENTENCE
 from tests.conftest import Trained, must, osteoedge
 from tests.edge_runtime.films import film, save
 

@@ -13,7 +13,7 @@ from edge_runtime.bundle import LABELS
 from edge_runtime.decision import Decision
 from edge_runtime.phrases import LANGUAGES, Language, Phrase, catalogue, say
 from edge_runtime.quality import QualityFinding, unfit
-from edge_runtime.screener import Film, Lesion, OutOfDistribution, Screening
+from edge_runtime.screening import Film, Lesion, OutOfDistribution, Screening
 from edge_runtime.summary import actions, film_summary, in_words, study_summary
 from tests.edge_runtime import summaries
 from tests.edge_runtime.screenings import screening, triage

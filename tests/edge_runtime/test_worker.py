@@ -16,7 +16,8 @@ from edge_runtime.intake.understanding import enter, understand
 from edge_runtime.phrases import Language, say
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.rejection import Reason
-from edge_runtime.screener import Screener, Screening
+from edge_runtime.screener import Screener
+from edge_runtime.screening import Screening
 from edge_runtime.spool import Spool
 from edge_runtime.spool.withdrawal import withdraw
 from edge_runtime.spool.work import claim_film

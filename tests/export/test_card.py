@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from edge_runtime.bundle import Fitness, load_bundle
 from edge_runtime.bundle.manifest import BoundCheck
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from export.card import to_page, with_fitness
 from export.sbom import bill_of_materials
 from tests.conftest import Trained

@@ -22,7 +22,8 @@ from edge_runtime.batch import screening_json
 from edge_runtime.bundle import HALF_MODEL, load_bundle, write_bundle
 from edge_runtime.errors import BundleError, GateError, ModelError
 from edge_runtime.radiograph import read_radiograph
-from edge_runtime.screener import Screener, Screening
+from edge_runtime.screener import Screener
+from edge_runtime.screening import Screening
 from export.elsewhere import ForeignModel, open_model
 from export.flatbuffer import pack, unpack
 from export.pack import export_foreign

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from tests.conftest import Trained, must, osteoedge
 
 NAMES = {"auc_macro", "auc_no_tumour", "auc_benign", "auc_malignant", "auc_tumour", "accuracy",

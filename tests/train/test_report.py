@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from edge_runtime.bundle import LABELS, OperatingPoint
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from train.evaluate.claim import fill
 from train.evaluate.clinic import at_prevalence, decision_curve
 from train.evaluate.corruption import ALL

@@ -12,7 +12,7 @@ import pytest
 
 from edge_runtime.bundle import LABELS
 from edge_runtime.errors import DatasetError
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from tests.conftest import must, osteoedge
 from tests.train.drawn import draw_dataset
 from train.dataset.schema import load_dataset

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from edge_runtime.bundle import LABELS, OperatingPoint
 from edge_runtime.files import write_atomically
-from edge_runtime.screener import STANDING_SENTENCE
+from edge_runtime.screening import STANDING_SENTENCE
 from train.evaluate import charts
 from train.evaluate.corruption import MEANING
 from train.evaluate.findings import DEFINITIONS, Findings

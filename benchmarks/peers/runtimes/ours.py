@@ -14,7 +14,8 @@ from edge_runtime.bundle import load_bundle
 from edge_runtime.delegates.cpu import CpuDelegate
 from edge_runtime.radiograph import read_radiograph
 from edge_runtime.reports.document import screening_json
-from edge_runtime.screener import SOFTWARE, Screener
+from edge_runtime.screener import Screener
+from edge_runtime.screening import SOFTWARE
 
 
 def network(bundle: Path, threads: int) -> Loaded:
