@@ -32,7 +32,7 @@ Picture = npt.NDArray[np.uint8]
 
 def overlay_png(radiograph: Radiograph, screening: Screening, spec: InputSpec) -> bytes:
     """Return :func:`draw_overlay` as a PNG."""
-    return _png(draw_overlay(radiograph, screening, spec))
+    return to_png(draw_overlay(radiograph, screening, spec))
 
 
 def draw_overlay(
@@ -57,7 +57,7 @@ def draw_overlay(
     numpy.ndarray
         (rows, columns, 3), uint8, blue, green, red.
     """
-    picture, scale = _film(radiograph, long_side)
+    picture, scale = film_picture(radiograph, long_side)
     if screening.mask is not None and screening.mask.any():
         film_shape = (radiograph.display.shape[0], radiograph.display.shape[1])
         mask = to_film(screening.mask, place(film_shape, spec), spec)
@@ -78,21 +78,21 @@ def film_png(radiograph: Radiograph, long_side: int, screening: Screening | None
         It may have been read again from its JSON document: boxes are drawn. Below them stands what
         every result says.
     """
-    picture, scale = _film(radiograph, long_side)
+    picture, scale = film_picture(radiograph, long_side)
     if screening is None:
-        return _png(np.ascontiguousarray(picture[:, :, 0]))
+        return to_png(np.ascontiguousarray(picture[:, :, 0]))
     _draw_boxes(picture, screening, scale)
     words = SYNTHETIC if screening.synthetic else screening.notice
     wide = cv2.getTextSize(words, _FONT, 0.5, 1)[0][0]
     size = 0.5 * min(1.0, (picture.shape[1] - 12) / wide)
     _write(picture, words, (6, picture.shape[0] - 8), size, _WHITE)
-    return _png(picture)
+    return to_png(picture)
 
 
 def mask_png(radiograph: Radiograph, mask: Picture, spec: InputSpec) -> bytes:
     """Return the marked area as a PNG of the film's size: 255 inside, 0 elsewhere."""
     rows, columns = radiograph.display.shape
-    return _png(to_film(mask * np.uint8(255), place((rows, columns), spec), spec))
+    return to_png(to_film(mask * np.uint8(255), place((rows, columns), spec), spec))
 
 
 def activation_png(radiograph: Radiograph, screening: Screening, spec: InputSpec) -> bytes:
@@ -103,7 +103,7 @@ def activation_png(radiograph: Radiograph, screening: Screening, spec: InputSpec
     """
     if screening.activation is None or screening.probabilities is None:
         raise ValueError("a screening without class-activation map")
-    picture, _ = _film(radiograph, LONG_SIDE)
+    picture, _ = film_picture(radiograph, LONG_SIDE)
     likelier = max(LABELS[1:], key=screening.probabilities.__getitem__)
     evidence = screening.activation[:, :, LABELS.index(likelier)] - screening.activation[:, :, 0]
     strength = np.clip(evidence, 0.0, None)
@@ -117,17 +117,30 @@ def activation_png(radiograph: Radiograph, screening: Screening, spec: InputSpec
     lines = [(words, 0.5, _WHITE)]
     if screening.synthetic:
         lines.append((SYNTHETIC, 0.5, _ORANGE))
-    return _png(_framed(mixed.astype(np.uint8), lines))
+    return to_png(_framed(mixed.astype(np.uint8), lines))
 
 
-def _png(picture: Picture) -> bytes:
+def to_png(picture: Picture) -> bytes:
+    """Encode a picture, uint8, grey or blue, green, red."""
     encoded, png = cv2.imencode(".png", picture)
     if not encoded:
         raise RuntimeError("OpenCV could not encode a PNG")
     return png.tobytes()
 
 
-def _film(radiograph: Radiograph, long_side: int) -> tuple[Picture, float]:
+def film_picture(radiograph: Radiograph, long_side: int) -> tuple[Picture, float]:
+    """Return a film as a picture to draw on, and how many of its pixels a film's pixel takes.
+
+    Parameters
+    ----------
+    long_side
+        Of the picture, pixels.
+
+    Returns
+    -------
+    picture, scale
+        (rows, columns, 3), uint8, and the ratio of sides.
+    """
     display = radiograph.display
     if display.dtype == np.uint16:
         display = (display >> 8).astype(np.uint8)

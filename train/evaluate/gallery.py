@@ -8,12 +8,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from edge_runtime.errors import OsteoedgeError
 from edge_runtime.files import write_atomically
 from edge_runtime.radiograph import Radiograph
+from edge_runtime.reports.overlay import film_picture, to_png
 from train.dataset.schema import Dataset
 from train.evaluate.metrics import tumour_score
 from train.evaluate.models import FilmModel
@@ -32,8 +32,6 @@ EACH = 3
 _SIDE = 300
 # Okabe and Ito's palette; OpenCV wants blue, green, red.
 _ORANGE, _SKY = (0, 159, 230), (233, 180, 86)
-
-Picture = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def triptych(radiograph: Radiograph, marked: Mask, reference: Mask, cam: FloatGr
 
     The grids are (256, 256).
     """
-    film = _small(radiograph)
+    film, _ = film_picture(radiograph, _SIDE)
     size = (film.shape[1], film.shape[0])
     outlined = film.copy()
     for mask, colour in ((reference, _SKY), (marked, _ORANGE)):
@@ -153,24 +151,9 @@ def triptych(radiograph: Radiograph, marked: Mask, reference: Mask, cam: FloatGr
         cv2.resize(np.rint(255 * heat).astype(np.uint8), size), cv2.COLORMAP_INFERNO
     )
     seen = cv2.addWeighted(film, 0.6, coloured, 0.4, 0.0)
-    encoded, png = cv2.imencode(".png", np.hstack([film, outlined, seen]))
-    if not encoded:
-        raise RuntimeError("OpenCV could not encode a PNG")
-    return png.tobytes()
+    return to_png(np.hstack([film, outlined, seen]))
 
 
 def _suspicion(cam: FloatGrid) -> FloatGrid:
     """Return by how much a tumour is ahead of none in each cell (rows, columns), logits."""
     return np.ascontiguousarray(cam[:, :, 1:].max(axis=2) - cam[:, :, 0])
-
-
-def _small(radiograph: Radiograph) -> Picture:
-    display = radiograph.display
-    if display.dtype == np.uint16:
-        display = (display >> 8).astype(np.uint8)
-    rows, columns = display.shape
-    scale = _SIDE / max(rows, columns)
-    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = cv2.resize(display, size, interpolation=interpolation)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_GRAY2BGR), np.uint8)
