@@ -173,17 +173,22 @@ def _words(screening: Screening) -> list[tuple[str, float, tuple[int, int, int]]
     lines = [(HEADLINES[screening.decision], 0.8, _COLOURS[screening.decision])]
     if screening.decision == "unable":
         lines += [(reason, 0.5, _WHITE) for reason in screening.reasons]
-    elif screening.probabilities is not None:
-        shown = (
-            f"tumour {screening.tumour_probability:.2f}   "
-            f"malignant {screening.probabilities['malignant']:.2f}"
+    elif screening.probabilities is not None and screening.tumour_probability is not None:
+        tumour, malignant = screening.tumour_probability, screening.probabilities["malignant"]
+        lines.append(
+            (f"tumour {_never_sure(tumour)}   malignant {_never_sure(malignant)}", 0.5, _WHITE)
         )
-        lines.append((shown, 0.5, _WHITE))
     lines.append((f"{screening.notice}. {RESEARCH}.", 0.5, _GREY))
     if screening.synthetic:
         lines.append((SYNTHETIC, 0.5, _ORANGE))
     lines += [(f"Degraded: {what}", 0.45, _ORANGE) for what in screening.degraded]
     return lines
+
+
+def _never_sure(probability: float) -> str:
+    """Return a probability in words that round it neither to 0 nor to 1."""
+    bound = "<" if probability < 0.01 else ">" if probability > 0.99 else ""
+    return f"{bound}{min(max(probability, 0.01), 0.99):.2f}"
 
 
 def _framed(picture: Picture, lines: list[tuple[str, float, tuple[int, int, int]]]) -> Picture:
