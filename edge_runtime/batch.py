@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edge_runtime.errors import NotARadiographError, RadiographError, ResultError
 from edge_runtime.files import write_atomically
+from edge_runtime.phrases import percent
 from edge_runtime.policy import Language
 from edge_runtime.preprocess import InputSpec
 from edge_runtime.radiograph import Radiograph, find_radiographs, read_header, read_radiograph
@@ -167,10 +168,10 @@ def summary_table(results: Sequence[ScreenedFile], purpose: str) -> Table:
         if document is None:
             continue
         figures = ("", "", "")
-        if document.probabilities is not None:
+        if document.probabilities is not None and document.tumour_probability is not None:
             figures = (
-                f"{1.0 - document.probabilities['no_tumour']:.2f}",
-                f"{document.probabilities['malignant']:.2f}",
+                percent(document.tumour_probability),
+                percent(document.probabilities["malignant"]),
                 str(len(document.lesions)),
             )
         table.add_row(

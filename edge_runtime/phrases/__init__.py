@@ -113,6 +113,11 @@ def say(phrase: Phrase, language: Language = "en") -> str:
     return _render(catalogue(language), phrase.key, phrase.values)
 
 
+def percent(share: float, language: Language = "en") -> str:
+    """Return a share, 0..1, in words that round it neither to none nor to all."""
+    return _percent(catalogue(language), share)
+
+
 def remedy(phrase: Phrase) -> Phrase:
     """Return what to do about that which a phrase says."""
     return Phrase(key=f"{phrase.key}_do", values=phrase.values)
@@ -153,12 +158,15 @@ def _render(told: Catalogue, key: str, values: Mapping[str, Value]) -> str:
 
 def _in_words(told: Catalogue, value: Value, how: str) -> str:
     if how == "percent":
-        share = float(value)
-        bound = "<" if share < _LEAST else ">" if share > _MOST else ""
-        number = f"{100 * min(max(share, _LEAST), _MOST):.1f}".replace(".", told.decimal)
-        return told.percent.format(number=f"{bound}{number}")
+        return _percent(told, float(value))
     if how == "date":
         return date.fromisoformat(str(value)).strftime(told.date)
     if how:
         return f"{float(value):.{int(how)}f}".replace(".", told.decimal)
     return str(value)
+
+
+def _percent(told: Catalogue, share: float) -> str:
+    bound = "<" if share < _LEAST else ">" if share > _MOST else ""
+    number = f"{100 * min(max(share, _LEAST), _MOST):.1f}".replace(".", told.decimal)
+    return told.percent.format(number=f"{bound}{number}")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge_runtime.bundle import LABELS
 from edge_runtime.decision import Decision, to_film
+from edge_runtime.phrases import percent
 from edge_runtime.preprocess import InputSpec, place
 from edge_runtime.radiograph import Radiograph
 from edge_runtime.reports.wording import HEADLINES, RESEARCH, SYNTHETIC
@@ -175,20 +176,12 @@ def _words(screening: Screening) -> list[tuple[str, float, tuple[int, int, int]]
         lines += [(reason, 0.5, _WHITE) for reason in screening.reasons]
     elif screening.probabilities is not None and screening.tumour_probability is not None:
         tumour, malignant = screening.tumour_probability, screening.probabilities["malignant"]
-        lines.append(
-            (f"tumour {_never_sure(tumour)}   malignant {_never_sure(malignant)}", 0.5, _WHITE)
-        )
+        lines.append((f"tumour {percent(tumour)}   malignant {percent(malignant)}", 0.5, _WHITE))
     lines.append((f"{screening.notice}. {RESEARCH}.", 0.5, _GREY))
     if screening.synthetic:
         lines.append((SYNTHETIC, 0.5, _ORANGE))
     lines += [(f"Degraded: {what}", 0.45, _ORANGE) for what in screening.degraded]
     return lines
-
-
-def _never_sure(probability: float) -> str:
-    """Return a probability in words that round it neither to 0 nor to 1."""
-    bound = "<" if probability < 0.01 else ">" if probability > 0.99 else ""
-    return f"{bound}{min(max(probability, 0.01), 0.99):.2f}"
 
 
 def _framed(picture: Picture, lines: list[tuple[str, float, tuple[int, int, int]]]) -> Picture:

@@ -90,15 +90,15 @@ def test_the_band_says_the_decision_the_sentence_and_the_revision(
     assert any(STANDING_SENTENCE in words for words in written)
     assert any(words.startswith("SYNTHETIC") for words in written)
     assert "Revision 3. Supersedes revision 2" in written
-    assert any("malignant 0.81" in words for words in written)
+    assert any("malignant 81.0%" in words for words in written)
     written.clear()
     sure = {"no_tumour": 0.9996, "benign": 0.0003, "malignant": 0.0001}
     captured(hospital_film(), screening(probabilities=sure, tumour_probability=0.996))
-    assert "tumour >0.99   malignant <0.01" in written, "no picture says that it is certain"
+    assert "tumour 99.6%   malignant <0.1%" in written, "no picture says that it is certain"
     written.clear()
     captured(hospital_film(), triage())
     assert HEADLINES["urgent_review"] in written
-    assert not [words for words in written if "0." in words]
+    assert not [words for words in written if "%" in words]
     assert not [words for words in written if "upersedes" in words]
 
 

@@ -36,7 +36,7 @@ def test_the_most_suspicious_view_decides(calibration: Calibration) -> None:
     views = [view("not_flagged", 0.1, 0.1), view("not_flagged", 0.7, 0.2)]
     found = decide_study(views, calibration, with_figures=True)
     assert found.decision == "routine_review"
-    assert "0.70" in found.reasons[0]
+    assert "70.0%" in found.reasons[0]
     views.append(view("not_flagged", 0.55, 0.54))
     assert decide_study(views, calibration, with_figures=True).decision == "urgent_review"
 
