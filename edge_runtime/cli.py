@@ -25,7 +25,6 @@ from edge_runtime.bundle_cli import bundle as bundle_verbs
 from edge_runtime.console.cli import console
 from edge_runtime.errors import (
     ConfigError,
-    GateError,
     MissingExtraError,
     OsteoedgeError,
     ResultError,
@@ -69,7 +68,7 @@ def main() -> None:
         app()
     except OsteoedgeError as error:
         _say(error)
-        sys.exit(_exit_code(error))
+        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         extra = _extra_of(error)
         if extra is None:
@@ -268,12 +267,6 @@ def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def _say(error: OsteoedgeError) -> None:
     errors_to.print("[bold red]Error[/]", escape(str(error)))
-
-
-def _exit_code(error: OsteoedgeError) -> int:
-    if isinstance(error, GateError):
-        return 3
-    return 2 if isinstance(error, ConfigError | MissingExtraError) else 1
 
 
 def _extra_of(error: ModuleNotFoundError) -> str | None:
