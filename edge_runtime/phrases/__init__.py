@@ -113,9 +113,9 @@ def say(phrase: Phrase, language: Language = "en") -> str:
     return _render(catalogue(language), phrase.key, phrase.values)
 
 
-def percent(share: float) -> str:
-    """Return a share, 0..1, in English, rounded neither to none nor to all."""
-    return _percent(catalogue("en"), share)
+def percent(share: float, language: Language = "en") -> str:
+    """Return a share, 0..1, in words that round it neither to none nor to all."""
+    return _percent(catalogue(language), share)
 
 
 def remedy(phrase: Phrase) -> Phrase:
