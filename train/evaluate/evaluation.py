@@ -86,11 +86,14 @@ class Evaluation:
         console, left = Console(), list(self.metrics)
         unbounded = console.options.update_width(_UNBOUNDED)
         while left:
-            for beside in range(len(left), 0, -1):
-                table = self._table(left[:beside])
-                if console.measure(table, options=unbounded).minimum <= console.width:
-                    break
-            console.print(table)
+            beside = len(left)
+            while (
+                beside > 1
+                and console.measure(self._table(left[:beside]), options=unbounded).minimum
+                > console.width
+            ):
+                beside -= 1
+            console.print(self._table(left[:beside]))
             left = left[beside:]
         for name, metric in (self.alarms or {}).items():
             console.print(f"films without a label, {name}: {_cell(metric)}")
