@@ -25,6 +25,7 @@ from edge_runtime.bundle_cli import bundle as bundle_verbs
 from edge_runtime.console.cli import console
 from edge_runtime.errors import (
     ConfigError,
+    GateError,
     MissingExtraError,
     OsteoedgeError,
     ResultError,
@@ -68,7 +69,7 @@ def main() -> None:
         app()
     except OsteoedgeError as error:
         _say(error)
-        sys.exit(error.exit_code)
+        sys.exit(_exit_code(error))
     except ModuleNotFoundError as error:
         extra = _extra_of(error)
         if extra is None:
@@ -267,6 +268,12 @@ def _listed(text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def _say(error: OsteoedgeError) -> None:
     errors_to.print("[bold red]Error[/]", escape(str(error)))
+
+
+def _exit_code(error: OsteoedgeError) -> int:
+    if isinstance(error, GateError):
+        return 3
+    return 2 if isinstance(error, ConfigError | MissingExtraError) else 1
 
 
 def _extra_of(error: ModuleNotFoundError) -> str | None:

@@ -1,12 +1,12 @@
 """Every error that a user of osteoedge can meet, as one tree.
 
 Each error says what happened, to which file, and what to do next, in one line. The command line
-prints that line and never a traceback, and ends with the error's exit code.
+prints that line and never a traceback; see :mod:`edge_runtime.cli` for the exit codes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from edge_runtime.phrases import Phrase, Value
@@ -23,14 +23,7 @@ class OsteoedgeError(Exception):
         What the reader should do next, as an imperative sentence.
     source
         The file, member or key that it happened to, where there is one.
-
-    Attributes
-    ----------
-    exit_code
-        1 some input failed, 2 usage, 3 a gate refused.
     """
-
-    exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, remedy: str, source: str | None = None) -> None:
         self.what = what
@@ -144,8 +137,6 @@ class DatasetError(OsteoedgeError):
 class ConfigError(OsteoedgeError):
     """A configuration file or option holds a key or value that is not understood."""
 
-    exit_code = 2
-
 
 class RunError(OsteoedgeError):
     """A training run folder is missing, unfinished or of another version."""
@@ -156,9 +147,7 @@ class BenchmarkError(OsteoedgeError):
 
 
 class GateError(OsteoedgeError):
-    """An export or comparison did not meet its stated bounds."""
-
-    exit_code = 3
+    """An export or comparison did not meet its stated bounds. Exit code 3."""
 
 
 class CalibrationError(GateError):
@@ -167,5 +156,3 @@ class CalibrationError(GateError):
 
 class MissingExtraError(OsteoedgeError):
     """A verb needs packages that this installation does not have."""
-
-    exit_code = 2

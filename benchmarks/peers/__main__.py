@@ -13,7 +13,7 @@ from benchmarks.cli import thread_counts
 from benchmarks.harness import ROUNDS
 from benchmarks.peers.comparison import compare
 from benchmarks.peers.document import sentences, table
-from edge_runtime.errors import OsteoedgeError
+from edge_runtime.errors import ConfigError, OsteoedgeError
 from edge_runtime.files import write_atomically
 
 
@@ -51,7 +51,7 @@ def main(
             )
     except OsteoedgeError as error:
         errors.print("[bold red]Error[/]", escape(str(error)), soft_wrap=True)
-        raise typer.Exit(error.exit_code) from None
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(out, peers.to_json().encode())
